@@ -1,0 +1,145 @@
+"""What crosses from one stage to the next. Plain data: frozen dataclasses and numpy arrays, no behaviour.
+
+Time is `ts_ns`: UTC, nanoseconds since the epoch. `*_mono` is the monotonic clock in seconds.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Uint8 = NDArray[np.uint8]
+
+
+class Quality(IntEnum):
+    """What is known of a reading. Only GOOD readings carry a value that may be used."""
+
+    GOOD = 0
+    STALE = 1  #: the device is up but this point was not read for longer than it may
+    NOT_AVAILABLE = 2  #: the device itself says "no value": a sentinel, NaN or infinity
+    OUT_OF_RANGE = 3  #: outside the profile's plausible range
+    COMM_ERROR = 4  #: no usable answer: timeout, exception, link down
+    SUBSTITUTED = 5
+    CLOCK_UNSURE = 6  #: the value is good, its timestamp may not be: the clock was never set
+
+
+class Outcome(IntEnum):
+    """How one read of one block ended."""
+
+    OK = 0
+    TIMEOUT = 1
+    EXCEPTION = 2
+    BAD_FRAME = 3
+    LINK_DOWN = 4
+    SUSPENDED = 5  #: not asked: its unit is down and only probed
+
+
+@dataclass(frozen=True, slots=True)
+class PointSpec:
+    """One point of one device, with everything the stages after poll need. Its place in the list is its number.
+
+    The published value is `(raw * mul + add) / div`: with integers below 2**53 all three are exact,
+    so the division gives the double nearest to the true decimal and `decimals` digits print it exactly.
+    """
+
+    device: str
+    name: str  #: field key: the point's name in its profile
+    category: str  #: measurement and topic leaf, e.g. "power"
+    tags: tuple[tuple[str, str], ...]  #: the site's own tags, sorted by key
+    type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bool string
+    order: str = "ABCD"  #: ABCD CDAB BADC DCBA (for 64 bit: the same rule over four registers)
+    bit: int = -1  #: bit of the register for type bool; -1 for a coil or a discrete input
+    registers: int = 1  #: length in registers (string), else implied by type
+    mul: float = 1.0
+    add: float = 0.0
+    div: float = 1.0
+    decimals: int = 0
+    low: float = float("-inf")
+    high: float = float("inf")
+    invalid: tuple[int, ...] = ()  #: raw patterns that mean "no value", compared before scaling
+    state: bool = False  #: an integer state: written as `3i`, never averaged
+    deadband: float = 0.0
+    interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """One read on the wire, as poll sends it and decode takes it apart. Its place in the list is its number.
+
+    The list only grows while the daemon runs: a split block keeps its number and retires.
+    """
+
+    device: str
+    unit: int
+    function: int  #: Modbus function code 1-4
+    address: int  #: 0-based, as on the wire
+    count: int  #: registers or bits
+    interval_s: float
+    points: tuple[int, ...]  #: numbers of the points inside, ordered by category, then offset
+    offsets: tuple[int, ...]  #: for each point: registers (FC 3, 4) or bits (FC 1, 2) from the start of the block
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Everything that arrived between two ticks: one record per read, good or failed.
+
+    `image` holds the answers' data bytes as they came (big-endian registers, packed bits); record i's
+    bytes start at `start[i]`. `outcome` is an `Outcome`; a failed record has no bytes.
+    """
+
+    image: Uint8
+    block: Int32
+    start: Int64
+    ts_ns: Int64
+    outcome: Uint8
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Decoded readings, one per point of each record, in record order. Value is NaN unless quality says good."""
+
+    point: Int32
+    ts_ns: Int64
+    value: Float64
+    quality: Uint8
+    texts: tuple[tuple[int, int, str], ...] = ()  #: (point, ts_ns, text) of string points
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Closed windows, ordered by device: one row per point. Statistics are NaN when `count` is 0."""
+
+    window_s: int
+    point: Int32
+    ts_ns: Int64  #: start of the window
+    mean: Float64
+    low: Float64
+    high: Float64
+    last: Float64
+    count: Int32  #: good readings inside
+    expected: Int32  #: readings due inside
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One spool row and one MQTT message: plain line protocol behind a comment line that names it."""
+
+    seq: int
+    category: str
+    ts_ns: int  #: earliest timestamp inside
+    points: int  #: fields inside
+    crc32: int  #: of `payload`
+    payload: bytes = field(repr=False)

@@ -1,0 +1,1 @@
+"""Protocol code and device profiles. Reads only; never imports `collector`; usable alone."""

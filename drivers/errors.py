@@ -1,0 +1,85 @@
+"""What can go wrong between us and a device.
+
+    DriverError
+    ├── LinkError            nothing behind this link can be reached; open it again
+    │   ├── LinkUnavailable  refused, unreachable, no such port, no permission
+    │   └── LinkLost         it was open and ended
+    ├── DeviceError          one request failed; the link is usable
+    │   ├── NoAnswer         silence until the deadline
+    │   ├── BadFrame         an answer came but is not one: CRC, unit, function, length
+    │   └── DeviceException  the device answered "no", with a Modbus exception code
+    └── ProfileError         a profile or address string that cannot be used (permanent)
+
+`retryable` tells whether the same request may succeed later.
+"""
+
+
+class DriverError(Exception):
+    """Base of the tree."""
+
+    retryable = True
+
+
+class LinkError(DriverError):
+    """The way to the device is closed."""
+
+
+class LinkUnavailable(LinkError):
+    """The link could not be opened."""
+
+
+class LinkLost(LinkError):
+    """The link was open and ended."""
+
+
+class DeviceError(DriverError):
+    """One request failed."""
+
+
+class NoAnswer(DeviceError):
+    """Silence until the deadline."""
+
+
+class BadFrame(DeviceError):
+    """An answer that is not one."""
+
+
+#: Modbus application protocol V1.1b3, section 7
+EXCEPTION_NAMES = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledge, still working",
+    6: "device busy",
+    7: "negative acknowledge",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target failed to respond",
+}
+
+#: The request itself is wrong for this device: asking again is useless.
+PERMANENT_EXCEPTIONS = frozenset({1, 2, 3})
+#: A gateway speaks for a silent unit: the connection is fine, the unit is not.
+GATEWAY_EXCEPTIONS = frozenset({10, 11})
+
+
+class DeviceException(DeviceError):
+    """The device answered with an exception code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.retryable = code not in PERMANENT_EXCEPTIONS
+        super().__init__(f"exception {code} ({EXCEPTION_NAMES.get(code, 'unknown code')})")
+
+
+class ProfileError(DriverError):
+    """A profile or an address that cannot be used. `findings` holds (key, reason, hint) of every mistake."""
+
+    retryable = False
+
+    def __init__(self, subject: str, findings: list[tuple[str, str, str]]) -> None:
+        self.subject = subject
+        self.findings = findings
+        lines = [f"  {key}: {reason}" + (f" — {hint}" if hint else "") for key, reason, hint in findings]
+        super().__init__("\n".join([f"{subject}:", *lines]))
