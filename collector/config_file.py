@@ -1,0 +1,196 @@
+"""Reading a TOML file into a strict model, with every mistake reported at once.
+
+Also the models that the daemon's and the bridge's settings share: broker, TLS and secrets by reference.
+"""
+
+import difflib
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from collector.errors import ConfigError, Finding
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors; nothing is coerced but int to float; nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Secret(Strict):
+    """Where a secret is kept; never the secret itself. Exactly one of the three."""
+
+    credential: str | None = None  #: name under $CREDENTIALS_DIRECTORY (systemd LoadCredential=)
+    file: str | None = None  #: a file nobody else can read
+    env: str | None = None  #: an environment variable; the weakest of the three
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Secret":
+        if sum(v is not None for v in (self.credential, self.file, self.env)) != 1:
+            raise ValueError("give exactly one of credential, file, env")
+        return self
+
+    def read(self) -> SecretStr:
+        """The secret's text without the final newline. Raises ConfigError when it cannot be had safely."""
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if value is None:
+                raise _secret_error(f"env = {self.env}", "the environment variable is not set")
+            return SecretStr(value)
+        if self.credential is not None:
+            directory = os.environ.get("CREDENTIALS_DIRECTORY")
+            if directory is None:
+                raise _secret_error(
+                    f"credential = {self.credential}",
+                    "$CREDENTIALS_DIRECTORY is not set",
+                    "credentials exist only under systemd (LoadCredential=); use file = ... outside of it",
+                )
+            path = Path(directory) / self.credential
+        else:
+            path = Path(str(self.file))
+        try:
+            if self.file is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise _secret_error(f"file = {path}", "others can read it", f"chmod 600 {path}")
+            return SecretStr(path.read_text(encoding="utf-8").rstrip("\r\n"))
+        except OSError as error:
+            raise _secret_error(f"file = {path}", error.strerror or str(error)) from error
+
+
+def _secret_error(key: str, reason: str, hint: str = "") -> ConfigError:
+    return ConfigError([Finding("secret", key, "", reason, hint)])
+
+
+class Tls(Strict):
+    """How the broker's certificate is checked. There is no key to switch the check off."""
+
+    ca: str | None = None  #: PEM file of the authorities to trust; None: the system's
+    certificate: str | None = None  #: our own, for mutual TLS
+    key: str | None = None
+
+
+class Broker(Strict):
+    """An MQTT broker."""
+
+    url: str = "mqtt://127.0.0.1:1883"  #: mqtts://host:port, or mqtt:// together with tls = "off"
+    tls: Tls | Literal["off"] = Tls()
+    username: str | None = None
+    password: Secret | None = None
+    client_id: str | None = None  #: None: made from gateway or centre name; must be unique at the broker
+    version: Literal["5", "3.1.1"] = "5"
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+
+    @field_validator("url")
+    @classmethod
+    def _broker_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError("a broker is written mqtts://host:port or mqtt://host:port")
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"the port is not a number from 1 to 65535 ({error})") from error
+        return url
+
+    @model_validator(mode="after")
+    def _plain_text_is_written_out(self) -> "Broker":
+        plain = urlsplit(self.url).scheme == "mqtt"
+        if plain and self.tls != "off":
+            raise ValueError('mqtt:// is not encrypted: use mqtts://, or write tls = "off" beside it')
+        if not plain and self.tls == "off":
+            raise ValueError('mqtts:// contradicts tls = "off"')
+        return self
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (1883 if self.url.startswith("mqtt://") else 8883)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """Read `path` as `model`. Raises ConfigError with every mistake found."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Finding(str(path), "(file)", "", error.strerror or str(error))]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Finding(str(path), "(syntax)", "", str(error), "the file is not valid TOML")]) from error
+    return parse(data, model, str(path))
+
+
+def parse(data: dict[str, Any], model: type[Model], file: str) -> Model:
+    """Check `data` against `model`; `file` is only for the messages. Raises ConfigError."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError([_finding(e, data, model, file) for e in error.errors(include_url=False)]) from None
+
+
+def _finding(error: Any, data: dict[str, Any], model: type[BaseModel], file: str) -> Finding:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    kind = error["type"]
+    value = "" if kind in ("missing", "value_error") and isinstance(error["input"], dict) else repr(error["input"])
+    if len(value) > 60:
+        value = value[:57] + "..."
+    if kind == "extra_forbidden":
+        return Finding(file, key, value, "unknown key", _nearest(str(error["loc"][-1]), error["loc"][:-1], model))
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return Finding(file, key or "(file)", value, reason, _HINTS.get(kind, ""))
+
+
+_HINTS = {
+    "missing": "add it",
+    "string_type": 'write it in quotes: "..."',
+    "int_type": "write a whole number without quotes",
+    "float_type": "write a number without quotes",
+    "bool_type": "write true or false without quotes",
+    "list_type": "write a list: [ ... ]",
+    "tuple_type": "write a list: [ ... ]",
+    "string_pattern_mismatch": "letters, digits, _ . - only, beginning with a letter or digit, at most 64",
+}
+
+
+def _nearest(key: str, parents: tuple[Any, ...], model: type[BaseModel]) -> str:
+    """A hint with the known key that looks most like the unknown one."""
+    known = _keys_at(parents, model)
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return "known keys here: " + ", ".join(sorted(known)) if known else "remove it"
+
+
+def _keys_at(parents: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    for part in parents:
+        if isinstance(part, int) or not isinstance(model, type) or part not in _aliases(model):
+            continue
+        inner = _inner_model(_aliases(model)[part])
+        if inner is None:
+            return []
+        model = inner
+    return list(_aliases(model))
+
+
+def _aliases(model: type[BaseModel]) -> dict[str, Any]:
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None
