@@ -58,6 +58,8 @@ class SpoolError(CollectorError):
 
 
 class SpoolFull(SpoolError):
+    """The cap or the disk is full and nothing may be dropped."""
+
     retryable = True
 
 
@@ -74,6 +76,8 @@ class UplinkError(CollectorError):
 
 
 class UplinkLost(UplinkError):
+    """The connection ended, or could not be made."""
+
     retryable = True
 
 
@@ -90,6 +94,8 @@ class StoreError(CollectorError):
 
 
 class StoreBusy(StoreError):
+    """Unreachable, overloaded or restarting: keep the rows and try again."""
+
     retryable = True
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:

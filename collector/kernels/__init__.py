@@ -1,0 +1,1 @@
+"""Plain-loop kernels. numba is imported only in `_jit`; everything else here is numpy and arithmetic."""
