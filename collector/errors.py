@@ -86,7 +86,7 @@ class UplinkRefused(UplinkError):
 
 
 class PayloadRefused(UplinkError):
-    """This one message is not acceptable; the connection is."""
+    """One message is not acceptable; the connection is fine."""
 
 
 class StoreError(CollectorError):

@@ -85,7 +85,7 @@ class Link(Protocol):
         """Transmit `request`. Only when open, nothing is in flight and `ready_at(unit)` has passed."""
 
     def expire(self) -> None:
-        """The deadline of the request in flight passed: forget it. May call `sink.lost` if the line must be reopened."""
+        """Forget the request in flight: its deadline passed. May call `sink.lost` if the line must be reopened."""
 
     def ready_at(self, unit: int) -> float:
         """Monotonic time from which `unit` may be asked; 0.0 where a late answer is known by its transaction id."""

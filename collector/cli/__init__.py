@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="collector")
 def group() -> None:
-    """Collect telemetry of a data-centre facility: poll, keep safe, publish, write.
+    r"""Collect telemetry of a data-centre facility: poll, keep safe, publish, write.
 
     \b
     Example:  collector demo --seconds 30
