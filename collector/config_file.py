@@ -121,13 +121,18 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def load(path: Path, model: type[Model]) -> Model:
     """Read `path` as `model`. Raises ConfigError with every mistake found."""
+    return parse(read(path), model, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file as plain data. Raises ConfigError when it cannot be read or is not TOML."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([Finding(str(path), "(file)", "", error.strerror or str(error))]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Finding(str(path), "(syntax)", "", str(error), "the file is not valid TOML")]) from error
-    return parse(data, model, str(path))
+    return data
 
 
 def parse(data: dict[str, Any], model: type[Model], file: str) -> Model:

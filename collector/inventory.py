@@ -1,0 +1,160 @@
+"""What is to be read: the settings and their profiles, resolved into numbered buses, units, blocks and points.
+
+Numbers never change while the daemon runs; the list of blocks grows when a device refuses a merged read.
+"""
+
+from dataclasses import dataclass
+
+from collector.errors import ConfigError, Finding
+from collector.settings import Bus, Device, Settings
+from collector.types import BlockSpec, PointSpec
+from drivers.address import BusAddress, parse_bus
+from drivers.base import LinkCost, Request
+from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.profile import Point, Profile, load_profile
+
+#: Round trip assumed for a TCP device before one was measured: a switch, a gateway's CPU.
+ASSUMED_RTT_S = 0.005
+#: Above this share the bus cannot keep its intervals at all.
+FULL_LOAD = 1.0
+#: Unit 0 is broadcast and 248-255 are reserved on a serial line (Modbus over serial line V1.02, 2.2).
+SERIAL_UNITS = range(1, 248)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """One device on its bus."""
+
+    device: str
+    unit: int
+    profile: str
+    timeout_s: float
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BusPlan:
+    """One line and everything that is asked on it."""
+
+    name: str
+    address: BusAddress
+    timeout_s: float
+    late_s: float | None
+    cost: LinkCost
+    units: tuple[UnitPlan, ...]
+    load: float  #: share of the line's time that the plan needs, 1.0 = all of it
+    reads_per_s: float
+
+
+class Inventory:
+    """Numbered buses, blocks and points of one configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.points: list[PointSpec] = []
+        self.blocks: list[BlockSpec] = []
+        self._profiles: dict[str, Profile] = {}
+        self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
+        self.buses = [self._bus(bus, settings) for bus in settings.bus]
+
+    def split(self, number: int) -> list[int]:
+        """Replace a refused read by reads without holes; returns their numbers, none if it cannot be split."""
+        profile, block, numbers = self._plans[number]
+        pieces = split(block, profile)
+        if len(pieces) < 2:
+            return []
+        old = self.blocks[number]
+        return [self._add_block(profile, piece, numbers, old.device, old.unit) for piece in pieces]
+
+    def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
+        address = parse_bus(bus.url)
+        devices = [d for d in settings.device if d.bus == bus.name]
+        profiles = {d.name: load_profile(d.profile, settings.profile_search) for d in devices}
+        turnaround = max((p.limits.turnaround_s for p in profiles.values()), default=0.0)
+        cost = tcp_cost(ASSUMED_RTT_S) if address.kind == "tcp" else rtu_cost(address.baud, turnaround_s=turnaround)
+        units = tuple(self._unit(d, profiles[d.name], bus, cost) for d in devices)
+        blocks = [self.blocks[b] for unit in units for b in unit.blocks]
+        return BusPlan(
+            name=bus.name,
+            address=address,
+            timeout_s=max((u.timeout_s for u in units), default=1.0),
+            late_s=bus.late_s,
+            cost=cost,
+            units=units,
+            load=sum(cost.of(request_of(b)) / b.interval_s for b in blocks),
+            reads_per_s=sum(1 / b.interval_s for b in blocks),
+        )
+
+    def _unit(self, device: Device, profile: Profile, bus: Bus, cost: LinkCost) -> UnitPlan:
+        chosen = [p for p in profile.point if device.points is None or p.name in device.points]
+        numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
+        tags = tuple(sorted(device.tags.items()))
+        self.points += [point_spec(profile, p, device.name, tags, device.interval_s) for p in chosen]
+        planned = plan(profile, device.interval_s, cost, points=list(numbers))
+        blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
+        return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)
+
+    def _add_block(self, profile: Profile, block: Block, numbers: dict[str, int], device: str, unit: int) -> int:
+        self._plans.append((profile, block, numbers))
+        self.blocks.append(
+            BlockSpec(
+                device=device,
+                unit=unit,
+                function=block.function,
+                address=block.address,
+                count=block.count,
+                interval_s=block.interval_s,
+                points=tuple(numbers[name] for name in block.points),
+                offsets=block.offsets,
+            )
+        )
+        return len(self.blocks) - 1
+
+
+def request_of(block: BlockSpec) -> Request:
+    """The read that fetches `block`."""
+    return Request(block.unit, block.function, block.address, block.count)
+
+
+def point_spec(
+    profile: Profile, point: Point, device: str, tags: tuple[tuple[str, str], ...], interval_s: float
+) -> PointSpec:
+    """A profile's point as the stages after poll see it."""
+    scaling = profile.scaling(point)
+    low, high = point.range or (float("-inf"), float("inf"))
+    return PointSpec(
+        device=device,
+        name=point.name,
+        category=point.category or profile.device.category,
+        tags=tags,
+        type=point.type,
+        order=point.order or profile.limits.word_order,
+        bit=-1 if point.bit is None else point.bit,
+        registers=point.registers or 1,
+        mul=scaling.mul,
+        add=scaling.add,
+        div=scaling.div,
+        decimals=scaling.decimals,
+        low=low,
+        high=high,
+        invalid=point.invalid,
+        state=point.kind == "state" or point.type == "bool",
+        deadband=point.deadband,
+        interval_s=interval_s * point.every,
+    )
+
+
+def check_load(inventory: Inventory, file: str) -> None:
+    """Refuse what cannot work. Raises ConfigError naming each overloaded bus and each impossible unit."""
+    findings = []
+    for bus in inventory.buses:
+        if bus.load > FULL_LOAD:
+            hint = f"lengthen the intervals {bus.load:.1f} times, read fewer points, or split the bus"
+            findings.append(Finding(file, f"bus.{bus.name}", "", f"predicted load is {bus.load:.0%} of the line", hint))
+        for unit in bus.units:
+            if bus.address.kind != "tcp" and unit.unit not in SERIAL_UNITS:
+                reason = "no such unit on a serial line"
+                findings.append(Finding(file, f"device.{unit.device}.unit", str(unit.unit), reason, "1 to 247"))
+    if not inventory.blocks:
+        findings.append(Finding(file, "device", "", "nothing to poll", "add at least one [[bus]] and one [[device]]"))
+    if findings:
+        raise ConfigError(findings)

@@ -1,0 +1,221 @@
+"""The daemon's configuration: strict models of collector.toml. Defaults live here and nowhere else."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from collector.config_file import Broker, Name, Strict, parse, read
+from collector.errors import ConfigError, Finding
+from drivers.address import parse_bus
+from drivers.errors import ProfileError
+from drivers.profile import load_profile
+
+#: Tags the collector sets itself; `time` is dropped by InfluxDB.
+RESERVED_TAGS = frozenset({"city", "site", "gateway", "device", "time"})
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Gateway(Strict):
+    """Who we are: the first tags of every line and the topic of every message."""
+
+    city: Name = "city"
+    site: Name = "site"
+    name: Name = "gateway"
+
+
+class Poll(Strict):
+    """How devices are asked, and when one counts as down."""
+
+    tick_s: Annotated[float, Field(ge=0.1, le=10)] = 0.5  #: also the most that is lost on power failure
+    down_after_failures: Annotated[int, Field(ge=1, le=100)] = 3  #: both must be reached
+    down_after_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
+    probe_min_s: Seconds = 1.0  #: first pause before a unit that is down is asked again; doubles
+    probe_max_s: Seconds = 60.0
+
+
+class Filter(Strict):
+    """What is published of what was read."""
+
+    publish: Literal["changes", "all"] = "changes"
+    heartbeat_s: Seconds = 60.0  #: an unchanged value is published again after this time, freshly read
+
+
+class Aggregate(Strict):
+    """Windows of statistics, aligned to UTC."""
+
+    windows_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86400)], ...], Field(max_length=4)] = (60,)
+
+
+class Spool(Strict):
+    """The disk that everything published waits on until every centre has confirmed it."""
+
+    path: str = "/var/lib/collector/spool.db"
+    max_mb: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  #: oldest rows are dropped, and counted, above this
+    reserve_mb: Annotated[int, Field(ge=1, le=1024)] = 8  #: kept free so that a full disk can be emptied
+
+
+class Health(Strict):
+    """What the collector says of itself."""
+
+    interval_s: Seconds = 10.0
+    status_file: str = "/run/collector/status.json"  #: read by `collector status`; empty: none
+
+
+class Bus(Strict):
+    """One serial port or one host:port, with whatever units are behind it."""
+
+    name: Name
+    url: str  #: tcp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port
+    timeout_s: Seconds | None = None  #: None: the profile's
+    late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
+
+
+class Device(Strict):
+    """One unit on one bus, read by a profile."""
+
+    name: Name
+    bus: Name
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    profile: str
+    interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
+    points: tuple[str, ...] | None = None  #: None: all of the profile
+    tags: dict[str, str] = {}
+
+
+class Uplink(Strict):
+    """One centre. Each has its own progress through the spool."""
+
+    centre: Name
+    broker: Broker = Broker(tls="off")
+    confirm: Literal["bridge", "broker"] = "bridge"  #: what frees a row: the database write, or only the broker's PUBACK
+    confirm_timeout_s: Seconds = 30.0
+    window_rows: Annotated[int, Field(ge=1, le=1000)] = 64  #: published and not yet confirmed
+
+
+class Settings(Strict):
+    """collector.toml."""
+
+    gateway: Gateway = Gateway()
+    poll: Poll = Poll()
+    filter: Filter = Filter()
+    aggregate: Aggregate = Aggregate()
+    spool: Spool = Spool()
+    health: Health = Health()
+    profile_dirs: tuple[str, ...] = ("/etc/collector/profiles",)  #: searched before the profiles that come with us
+    bus: tuple[Bus, ...] = ()
+    device: tuple[Device, ...] = ()
+    uplink: tuple[Uplink, ...] = ()
+
+    @property
+    def profile_search(self) -> tuple[Path, ...]:
+        return tuple(Path(d) for d in self.profile_dirs)
+
+
+def load_settings(path: Path) -> Settings:
+    """Read collector.toml. Raises ConfigError with every mistake: of form, of reference and of meaning."""
+    data = read(path)
+    findings: list[Finding] = []
+    settings: Settings | None = None
+    try:
+        settings = parse(data, Settings, str(path))
+    except ConfigError as error:
+        findings += error.findings
+    # References are checked on the raw data, so that a slip of form elsewhere does not hide them.
+    known = {(f.file, f.key) for f in findings}
+    findings += [f for f in _cross_check(data, str(path)) if (f.file, f.key) not in known]
+    if findings or settings is None:
+        raise ConfigError(findings)
+    return settings
+
+
+def _cross_check(data: dict[str, Any], file: str) -> list[Finding]:
+    buses, devices, uplinks = (_tables(data, key) for key in ("bus", "device", "uplink"))
+    findings = [
+        *_duplicates(buses, "bus", "name", file),
+        *_duplicates(devices, "device", "name", file),
+        *_duplicates(uplinks, "uplink", "centre", file),
+        *_bus_findings(buses, file),
+    ]
+    directories = data.get("profile_dirs", Settings().profile_dirs)
+    search = tuple(Path(d) for d in directories if isinstance(d, str)) if isinstance(directories, list | tuple) else ()
+    bus_names = [str(bus.get("name")) for bus in buses]
+    for i, device in enumerate(devices):
+        findings += _device_findings(device, f"device[{i}]", bus_names, search, file)
+    return findings
+
+
+def _tables(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    tables = data.get(key)
+    return [t for t in tables if isinstance(t, dict)] if isinstance(tables, list) else []
+
+
+def _duplicates(tables: list[dict[str, Any]], table: str, key: str, file: str) -> list[Finding]:
+    counts = Counter(t[key] for t in tables if isinstance(t.get(key), str))
+    return [
+        Finding(file, f"{table}.{key}", repr(name), f"used {n} times", f"each {table} needs a {key} of its own")
+        for name, n in counts.items()
+        if n > 1
+    ]
+
+
+def _bus_findings(buses: list[dict[str, Any]], file: str) -> list[Finding]:
+    findings = []
+    owner: dict[str, int] = {}
+    for i, bus in enumerate(buses):
+        url = bus.get("url")
+        if not isinstance(url, str):
+            continue
+        try:
+            address = parse_bus(url)
+        except ProfileError as error:
+            findings += [Finding(file, f"bus[{i}].url", repr(url), reason, hint) for _, reason, hint in error.findings]
+            continue
+        first = owner.setdefault(address.line, i)
+        if first != i:
+            hint = "one owner per line: give all its units to one bus"
+            findings.append(Finding(file, f"bus[{i}].url", repr(url), f"same line as bus[{first}]", hint))
+    return findings
+
+
+def _device_findings(
+    device: dict[str, Any], key: str, bus_names: list[str], search: tuple[Path, ...], file: str
+) -> list[Finding]:
+    findings = []
+    bus = device.get("bus")
+    if isinstance(bus, str) and bus not in bus_names:
+        known = ", ".join(bus_names) or "none is defined"
+        findings.append(Finding(file, f"{key}.bus", repr(bus), "no such bus", f"known: {known}"))
+    profile = device.get("profile")
+    if isinstance(profile, str):
+        findings += _profile_findings(device, profile, key, search, file)
+    tags = device.get("tags")
+    for tag, value in tags.items() if isinstance(tags, dict) else ():
+        if tag in RESERVED_TAGS:
+            findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "the collector sets this tag itself", "rename it"))
+        elif not isinstance(value, str) or not value or "\n" in value or value.endswith("\\"):
+            hint = "a tag value is text, not empty, one line, without \\ at its end"
+            findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag value", hint))
+        elif not tag.replace("_", "").isalnum() or not tag.isascii():
+            findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag key", "letters, digits and _ only"))
+    return findings
+
+
+def _profile_findings(
+    device: dict[str, Any], name: str, key: str, search: tuple[Path, ...], file: str
+) -> list[Finding]:
+    try:
+        profile = load_profile(name, search)
+    except ProfileError as error:
+        return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in error.findings]
+    known = {p.name for p in profile.point}
+    wanted = device.get("points")
+    return [
+        Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")
+        for p in (wanted if isinstance(wanted, list) else ())
+        if p not in known
+    ]
+
+
