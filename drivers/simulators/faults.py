@@ -26,6 +26,11 @@ KINDS: dict[str, tuple[float | None, str]] = {
 #: A TCP checksum keeps flipped bits away from the reader, and TCP has no shared wire to echo on.
 SERIAL_ONLY = frozenset({"noise", "echo"})
 
+#: A babbling unit sends this much this often, about the rate of a 115200 baud line.
+BABBLE_BYTES, BABBLE_EVERY_S = 128, 0.01
+#: Answers held back at the same time on one connection (slow, late); what is asked beyond that gets no answer.
+MAX_OWED = 64
+
 _TEXT = re.compile(r"(?P<kind>[a-z-]+)(?::(?P<amount>[0-9.e+-]+))?(?:\*(?P<times>[0-9]+))?")
 
 

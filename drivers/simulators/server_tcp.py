@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from drivers.simulators.faults import SERIAL_ONLY
+from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED, SERIAL_ONLY
 from drivers.simulators.unit import Unit
 
 GATEWAY_TARGET_SILENT = 11
@@ -21,8 +21,6 @@ _BUFFER = 4096
 _MBAP = struct.Struct(">HHHB")
 #: Unit id and PDU: at least a function code, at most 253 bytes of PDU.
 _SHORTEST, _LONGEST = 2, 254
-#: A babbling unit sends this much this often, about the rate of a 115200 baud line.
-_BABBLE_BYTES, _BABBLE_EVERY_S = 128, 0.01
 
 
 class TcpPort:
@@ -57,7 +55,7 @@ class TcpPort:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    __slots__ = ("_babbling", "_buffer", "_held", "_loop", "_port", "_transport", "_view")
+    __slots__ = ("_babbling", "_buffer", "_held", "_loop", "_owed", "_port", "_transport", "_view")
 
     _transport: asyncio.Transport
 
@@ -68,6 +66,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._view = memoryview(self._buffer)
         self._held = 0
         self._babbling = False
+        self._owed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -140,12 +139,14 @@ class _Connection(asyncio.BufferedProtocol):
         frame = _frame(transaction, *fault.spoil_answer(unit_id, answer))
         if fault.kind not in SERIAL_ONLY:
             frame = fault.spoil_frame(frame, self._port.noise)
-        if fault.delay_s:
-            self._loop.call_later(fault.delay_s, self._write_late, frame)
-        else:
+        if not fault.delay_s:
             self._transport.write(frame)
+        elif self._owed < MAX_OWED:
+            self._owed += 1
+            self._loop.call_later(fault.delay_s, self._write_late, frame)
 
     def _write_late(self, frame: bytes) -> None:
+        self._owed -= 1
         if not self._transport.is_closing():
             self._transport.write(frame)
 
@@ -153,10 +154,10 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() < _BUFFER:
-            self._transport.write(self._port.noise.randbytes(_BABBLE_BYTES))
+            self._transport.write(self._port.noise.randbytes(BABBLE_BYTES))
         self._babbling = unit.fault is not None and unit.fault.kind == "babble"
         if self._babbling:
-            self._loop.call_later(_BABBLE_EVERY_S, self._babble, unit)
+            self._loop.call_later(BABBLE_EVERY_S, self._babble, unit)
 
 
 def _frame(transaction: int, unit_id: int, pdu: bytes) -> bytes:

@@ -1,0 +1,151 @@
+"""Where an RTU bus can be reached: a pseudo-terminal behind a stable path, or a TCP port as serial servers offer."""
+
+import asyncio
+import os
+import tty
+from collections.abc import Mapping
+from pathlib import Path
+
+from drivers.simulators.bus_rtu import RESET_S, RtuBus
+from drivers.simulators.unit import Unit
+
+#: Bytes queued for a client that does not read; more is lost, as behind a serial server whose buffer is full.
+_MAX_QUEUED = 4096
+
+
+class PtyLine:
+    """An RTU bus on a pseudo-terminal that is opened through the symbolic link `path`, like a serial port.
+
+    Bytes that nobody reads are lost and counted in `overruns`, as on a real line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        units: Mapping[int, Unit],
+        *,
+        baud: int | None = None,
+        turnaround_s: float = 0.0,
+        seed: int = 1,
+    ) -> None:
+        self.path = path
+        self.overruns = 0
+        self.bus = RtuBus(units, self._write, self.replug, baud=baud, turnaround_s=turnaround_s, seed=seed)
+        self._loop = asyncio.get_running_loop()
+        self._master = -1
+        self._slave = -1
+        self._replug: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Make the port. Raises OSError, FileExistsError when `path` is something else than a symbolic link."""
+        if self.path.exists() and not self.path.is_symlink():
+            raise FileExistsError(f"{self.path} exists and is no simulated port")
+        # The slave end stays open here: otherwise the master would hang up each time a client closes it.
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        os.symlink(os.ttyname(self._slave), fresh)
+        os.replace(fresh, self.path)
+        self._loop.add_reader(self._master, self._readable)
+
+    def close(self) -> None:
+        """Take the port away; whoever has it open reads end of file or an I/O error."""
+        if self._replug is not None:
+            self._replug.cancel()
+            self._replug = None
+        self.unplug()
+
+    def unplug(self) -> None:
+        """The port disappears, as when the USB adapter is pulled."""
+        if self._master < 0:
+            return
+        self.bus.close()
+        self._loop.remove_reader(self._master)
+        os.close(self._master)
+        os.close(self._slave)
+        self._master = self._slave = -1
+        self.path.unlink(missing_ok=True)
+
+    def replug(self) -> None:
+        """Unplug, and plug in again a moment later, behind the same path."""
+        self.unplug()
+        self._replug = self._loop.call_later(RESET_S, self.open)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._master, 4096)
+        except BlockingIOError:
+            return
+        self.bus.feed(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._master < 0:
+            return
+        try:
+            sent = os.write(self._master, data)
+        except BlockingIOError:
+            sent = 0
+        self.overruns += len(data) - sent
+
+
+class RtuTcpPort:
+    """The same units behind a TCP port that carries RTU frames. Each connection sees a line of its own."""
+
+    def __init__(
+        self, units: Mapping[int, Unit], *, baud: int | None = None, turnaround_s: float = 0.0, seed: int = 1
+    ) -> None:
+        self.units = units
+        self.baud = baud
+        self.turnaround_s = turnaround_s
+        self.seed = seed
+        self.connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen; returns the port number (chosen by the system for 0). Raises OSError."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), host, port)
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.drop()
+
+
+class _Connection(asyncio.Protocol):
+    _transport: asyncio.Transport
+
+    def __init__(self, port: RtuTcpPort) -> None:
+        self._port = port
+        self._bus = RtuBus(
+            port.units, self._write, self.drop, baud=port.baud, turnaround_s=port.turnaround_s, seed=port.seed
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._port.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._bus.close()
+        self._port.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._bus.feed(data)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def drop(self) -> None:
+        self._transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing() and self._transport.get_write_buffer_size() < _MAX_QUEUED:
+            self._transport.write(data)
