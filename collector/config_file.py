@@ -138,21 +138,45 @@ def read(path: Path) -> dict[str, Any]:
 def parse(data: dict[str, Any], model: type[Model], file: str) -> Model:
     """Check `data` against `model`; `file` is only for the messages. Raises ConfigError."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(_tuples(data))
     except ValidationError as error:
-        raise ConfigError([_finding(e, data, model, file) for e in error.errors(include_url=False)]) from None
+        findings = [_finding(e, data, model, file) for e in error.errors(include_url=False)]
+        # A value that may be one of two kinds is reported once per kind: the deeper report is the useful one.
+        deeper = tuple(f.key for f in findings)
+        raise ConfigError([f for f in findings if not any(k.startswith(f.key + ".") for k in deeper)]) from None
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's lists as the tuples that frozen models hold."""
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    return {k: _tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _finding(error: Any, data: dict[str, Any], model: type[BaseModel], file: str) -> Finding:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     kind = error["type"]
+    loc = _written(error["loc"], data)
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     value = "" if kind in ("missing", "value_error") and isinstance(error["input"], dict) else repr(error["input"])
     if len(value) > 60:
         value = value[:57] + "..."
     if kind == "extra_forbidden":
-        return Finding(file, key, value, "unknown key", _nearest(str(error["loc"][-1]), error["loc"][:-1], model))
+        return Finding(file, key, value, "unknown key", _nearest(str(loc[-1]), loc[:-1], model))
     reason = str(error["msg"]).removeprefix("Value error, ")
     return Finding(file, key or "(file)", value, reason, _HINTS.get(kind, ""))
+
+
+def _written(loc: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
+    """The part of an error's location that the user wrote: without pydantic's names for the arms of a union."""
+    found: list[Any] = []
+    for i, part in enumerate(loc):
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if inside:
+            data = data[part]
+            found.append(part)
+        elif i == len(loc) - 1 and isinstance(data, dict) and "[" not in str(part):
+            found.append(part)  # a key that is missing
+    return tuple(found)
 
 
 _HINTS = {

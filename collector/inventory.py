@@ -5,12 +5,13 @@ Numbers never change while the daemon runs; the list of blocks grows when a devi
 
 from dataclasses import dataclass
 
+from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus
 from drivers.base import LinkCost, Request
-from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
 from drivers.profile import Point, Profile, load_profile
 
 #: Round trip assumed for a TCP device before one was measured: a switch, a gateway's CPU.

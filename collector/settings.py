@@ -82,7 +82,7 @@ class Device(Strict):
     profile: str
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
     points: tuple[str, ...] | None = None  #: None: all of the profile
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={})
 
 
 class Uplink(Strict):
@@ -90,7 +90,9 @@ class Uplink(Strict):
 
     centre: Name
     broker: Broker = Broker(tls="off")
-    confirm: Literal["bridge", "broker"] = "bridge"  #: what frees a row: the database write, or only the broker's PUBACK
+    confirm: Literal["bridge", "broker"] = (
+        "bridge"  #: what frees a row: the write, or just the PUBACK
+    )
     confirm_timeout_s: Seconds = 30.0
     window_rows: Annotated[int, Field(ge=1, le=1000)] = 64  #: published and not yet confirmed
 
@@ -194,12 +196,16 @@ def _device_findings(
     tags = device.get("tags")
     for tag, value in tags.items() if isinstance(tags, dict) else ():
         if tag in RESERVED_TAGS:
-            findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "the collector sets this tag itself", "rename it"))
+            findings.append(
+                Finding(file, f"{key}.tags.{tag}", repr(value), "the collector sets this tag itself", "rename it")
+            )
         elif not isinstance(value, str) or not value or "\n" in value or value.endswith("\\"):
             hint = "a tag value is text, not empty, one line, without \\ at its end"
             findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag value", hint))
         elif not tag.replace("_", "").isalnum() or not tag.isascii():
-            findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag key", "letters, digits and _ only"))
+            findings.append(
+                Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag key", "letters, digits and _ only")
+            )
     return findings
 
 
@@ -217,5 +223,3 @@ def _profile_findings(
         for p in (wanted if isinstance(wanted, list) else ())
         if p not in known
     ]
-
-

@@ -1,0 +1,333 @@
+"""The one owner of one line: whatever units are behind it, one request at a time.
+
+An answer is stamped when it arrives and handed to the intake; the next request leaves in the same call. A read that
+fails harms neither the other reads of its unit nor the other units of its bus.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from collector.clock import Clock
+from collector.intake import Intake
+from collector.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.types import BlockSpec, Outcome
+from collector.unit import Breaker, Standing, Unit
+from drivers.address import BusAddress
+from drivers.base import Link, LinkCost, Sink
+from drivers.errors import GATEWAY_EXCEPTIONS, PERMANENT_EXCEPTIONS, BadFrame, DeviceError, DeviceException, LinkError
+
+log = logging.getLogger(__name__)
+
+#: A failed read of a unit that is not down is tried again this soon, or at its next interval if that is sooner.
+RETRY_S = 2.0
+#: A read that the device refuses for good (exception 1, 2, 3) is asked again this rarely: firmware gets updated.
+REFUSED_RETRY_S = 600.0
+#: A probe of a unit that is down may block the bus for this share of its shortest interval; every 4th one may take
+#: the unit's full timeout, so that a slow unit can come back too.
+PROBE_SHARE = 0.5
+FULL_PROBE_EVERY = 4
+#: Pauses between attempts to open a line; they grow until a device has answered.
+REOPEN_MIN_S = 1.0
+REOPEN_MAX_S = 60.0
+#: Weight of a new round trip in the running mean.
+RTT_WEIGHT = 0.1
+
+
+class UnitPlan(Protocol):
+    """What a bus needs to know of a device."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def unit(self) -> int: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def blocks(self) -> tuple[int, ...]: ...
+
+
+class BusPlan(Protocol):
+    """What a bus needs to know of itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> BusAddress: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def late_s(self) -> float | None: ...
+    @property
+    def cost(self) -> LinkCost: ...
+    @property
+    def units(self) -> Sequence[UnitPlan]: ...
+
+
+class LinkFactory(Protocol):
+    """Makes the link of an address; `drivers.links.Links` is the real one."""
+
+    def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link: ...
+
+
+class Alarm(Protocol):
+    """Where a bus says when it wants to be called: one place per bus in two arrays that one sweep looks at."""
+
+    def deadline(self, at: float) -> None:
+        """The answer in flight is overdue at `at`."""
+
+    def wake(self, at: float) -> None:
+        """There is something to do at `at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all buses of a gateway share."""
+
+    blocks: Sequence[BlockSpec]
+    split: Callable[[int], list[int]]  #: takes a refused block apart; numbers of the parts, none if it cannot be
+    links: LinkFactory
+    intake: Intake
+    clock: Clock
+    breaker: Breaker
+    jitter: Callable[[], float]  #: 0 to 1
+
+
+class Bus:
+    """Implements `drivers.base.Sink`; `wake` and `expired` are called by the poller's sweep."""
+
+    def __init__(self, plan: BusPlan, around: Surroundings, alarm: Alarm) -> None:
+        self.name = plan.name
+        self.plan = plan
+        self._around = around
+        self._alarm = alarm
+        self._schedule = Schedule()
+        self._reads: dict[int, Read] = {}
+        self._in_flight: Read | None = None
+        self._sent_at = 0.0
+        now = around.clock.mono()
+        self.units: list[Unit] = []
+        for unit_plan in plan.units:
+            unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now)
+            self.units.append(unit)
+            for number in unit_plan.blocks:
+                self._add(number, unit)
+        self._shortest = min((read.interval for read in self._reads.values()), default=1.0)
+        self.link = around.links.create(plan.address, self, timeout_s=plan.timeout_s, late_s=plan.late_s)
+        self.is_open = False
+        self._opening = False
+        self._pause_s = REOPEN_MIN_S
+        self.error = ""  #: why the line is closed
+        self.losses = 0
+        self.busy_s = 0.0  #: time the line was in use
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not yet settled: 0 or 1."""
+        return int(self._in_flight is not None)
+
+    def _add(self, number: int, unit: Unit) -> Read:
+        read = Read(number, self._around.blocks[number], unit, self.plan.cost)
+        self._reads[number] = read
+        unit.blocks.append(number)
+        return read
+
+    def wake(self, now: float) -> None:
+        """Something is due: the line is to be opened, or a read to be sent."""
+        if self.is_open:
+            self._next(now)
+        elif not self._opening:
+            self._opening = True
+            self._alarm.wake(NEVER)
+            self.link.open()
+
+    def expired(self, now: float) -> None:
+        """The answer in flight did not come in time."""
+        read = self._settle(now)
+        if read is None:
+            return
+        read.unit.timeouts += 1
+        self._missed(read, Outcome.TIMEOUT, f"no answer in {now - self._sent_at:.2f} s", now)
+        self.link.expire()
+        self._next(now)
+
+    def opened(self) -> None:
+        now = self._around.clock.mono()
+        self._opening = False
+        self.is_open = True
+        if self.error:
+            log.info("bus %s: open again (was: %s)", self.name, self.error)
+            self.error = ""
+        for unit in self.units:
+            if unit.standing is Standing.DOWN:
+                unit.reachable()
+        for read in self._reads.values():
+            self._ask_at(read, now)
+        self._next(now)
+
+    def answered(self, data: memoryview) -> None:
+        ts_ns = self._around.clock.now_ns()
+        now = self._around.clock.mono()
+        read = self._settle(now)
+        if read is None:
+            return
+        self._around.intake.answer(read.number, ts_ns, data)
+        unit = read.unit
+        unit.answered += 1
+        unit.last_ok_ts_ns = ts_ns
+        rtt = now - self._sent_at
+        unit.rtt_s += (rtt - unit.rtt_s) * (RTT_WEIGHT if unit.rtt_s else 1.0)
+        read.strikes = 0
+        self._pause_s = REOPEN_MIN_S
+        self._heard(read, now)
+        read.advance(now)
+        self._schedule.put(read, read.due)
+        self._next(now)
+
+    def failed(self, error: DeviceError) -> None:
+        now = self._around.clock.mono()
+        read = self._settle(now)
+        if read is None:
+            return
+        unit = read.unit
+        if isinstance(error, DeviceException):
+            unit.exceptions += 1
+            self._refused(read, error, now)
+        elif isinstance(error, BadFrame):
+            unit.bad_frames += 1
+            self._missed(read, Outcome.BAD_FRAME, str(error), now)
+        else:
+            unit.timeouts += 1
+            self._missed(read, Outcome.TIMEOUT, str(error), now)
+        self._next(now)
+
+    def lost(self, error: LinkError) -> None:
+        now = self._around.clock.mono()
+        read = self._settle(now)
+        if read is not None:
+            read.unit.lost += 1
+        first = not self.error
+        if first:
+            self.losses += 1
+            log.warning("bus %s: %s; opening again in %.0f s", self.name, error, self._pause_s)
+        self.error = str(error)
+        self.is_open = self._opening = False
+        self._schedule.clear()
+        for unit in self.units:
+            unit.unreachable(self.error)
+            if first:  # said once; silence since then is not news
+                self._report(unit, Outcome.LINK_DOWN)
+        self._alarm.wake(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
+        self._pause_s = min(2 * self._pause_s, REOPEN_MAX_S)
+
+    def _settle(self, now: float) -> Read | None:
+        """The request in flight is over, one way or the other."""
+        read, self._in_flight = self._in_flight, None
+        self._alarm.deadline(NEVER)
+        if read is not None:
+            self.busy_s += now - self._sent_at
+        return read
+
+    def _report(self, unit: Unit, outcome: Outcome, but: int = -1) -> None:
+        """Every block of `unit` (but one) brings nothing from now on."""
+        ts_ns = self._around.clock.now_ns()
+        for number in unit.blocks:
+            if number != but and not self._reads[number].retired:
+                self._around.intake.fail(number, ts_ns, outcome)
+
+    def _heard(self, read: Read, now: float) -> None:
+        """The unit of `read` is there."""
+        unit = read.unit
+        if unit.standing is Standing.UP and not unit.failures:
+            unit.last_answer = now
+            return
+        silent_s = now - unit.failed_since
+        if unit.heard(now):
+            log.info("%s: answers again after %.0f s", unit.device, silent_s)
+            read.due = now
+            for number in unit.blocks:
+                if number != read.number:
+                    self._ask_at(self._reads[number], now)
+
+    def _missed(self, read: Read, outcome: Outcome, reason: str, now: float) -> None:
+        """Nothing useful came back from the unit of `read`."""
+        unit = read.unit
+        unit.last_error = reason
+        read.strikes += 1
+        self._around.intake.fail(read.number, self._around.clock.now_ns(), outcome)
+        if unit.missed(now, self._around.jitter):
+            log.warning("%s: down after %d failures (%s); probing", unit.device, unit.failures, reason)
+            self._report(unit, Outcome.SUSPENDED, but=read.number)
+        if unit.standing is Standing.DOWN:
+            self._probe(unit)
+            return
+        read.advance(now)
+        retry = now + RETRY_S if read.strikes <= SILENT_BLOCK_STRIKES else NEVER
+        self._schedule.put(read, min(read.due, retry))
+
+    def _refused(self, read: Read, error: DeviceException, now: float) -> None:
+        """The unit of `read`, or the gateway before it, answered no."""
+        unit = read.unit
+        if error.code in GATEWAY_EXCEPTIONS:  # the gateway speaks, the unit does not
+            self._missed(read, Outcome.EXCEPTION, str(error), now)
+            return
+        self._heard(read, now)
+        unit.last_error = str(error)
+        parts = self._around.split(read.number) if error.code == 2 else []
+        if parts:
+            log.info("%s: refuses %s; reading it in %d parts", unit.device, read.request, len(parts))
+            read.retired = True
+            for number in parts:
+                self._ask_at(self._add(number, unit), now)
+            return
+        self._around.intake.fail(read.number, self._around.clock.now_ns(), Outcome.EXCEPTION)
+        if error.code in PERMANENT_EXCEPTIONS:
+            log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
+            read.due = now + REFUSED_RETRY_S
+            self._schedule.put(read, read.due)
+            return
+        read.advance(now)
+        self._schedule.put(read, min(read.due, now + RETRY_S))
+
+    def _ask_at(self, read: Read, at: float) -> None:
+        """Begin the grid of `read` anew."""
+        if not read.retired:
+            read.due = at
+            self._schedule.put(read, at)
+
+    def _probe(self, unit: Unit) -> None:
+        """Let another block be the next probe: one that is always silent must not be the only one."""
+        live = [self._reads[n] for n in unit.blocks if not self._reads[n].retired]
+        unit.probes += 1
+        self._schedule.put(live[unit.probes % len(live)], unit.probe_at)
+
+    def _next(self, now: float) -> None:
+        """Send the most urgent read, or sleep until one is due."""
+        if self._in_flight is not None or not self.is_open:
+            return
+        while (read := self._schedule.next_due(now)) is not None:
+            unit = read.unit
+            if unit.standing is Standing.DOWN and now < unit.probe_at:
+                continue  # asked again when the unit is heard
+            free_at = self.link.ready_at(unit.unit)
+            if free_at > now:
+                self._schedule.put(read, free_at)
+                continue
+            self._send(read, now)
+            return
+        self._alarm.wake(self._schedule.wake_at())
+
+    def _send(self, read: Read, now: float) -> None:
+        unit = read.unit
+        timeout = unit.timeout_s
+        if unit.standing is Standing.DOWN:
+            unit.probe_at = NEVER  # one probe at a time
+            if unit.probes % FULL_PROBE_EVERY:
+                timeout = min(timeout, PROBE_SHARE * self._shortest)
+        self._in_flight = read
+        self._sent_at = now
+        unit.asked += 1
+        self._alarm.wake(NEVER)
+        self._alarm.deadline(now + timeout + read.wire_s)
+        self.link.send(read.request)

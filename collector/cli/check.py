@@ -1,0 +1,129 @@
+"""`collector check`: is the configuration right, and can the buses keep it?"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(name="check", short_help="Check a configuration and show the plan.")
+@click.argument(
+    "config", type=click.Path(path_type=Path, dir_okay=False), default=Path("/etc/collector/collector.toml")
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing when all is well.")
+def command(config: Path, as_json: bool, quiet: bool) -> None:
+    """Check CONFIG and show what would be read: buses, units, reads per cycle and the predicted load of each line.
+
+    Every mistake is listed at once, with its key and what to do. A bus that would need more than all of its line's
+    time is refused. Nothing is opened and no device is asked.
+
+    Example:  collector check config/examples/rtu-bus.toml
+    """
+    from collector.errors import ConfigError
+    from collector.inventory import Inventory, check_load
+    from collector.settings import load_settings
+
+    try:
+        inventory = Inventory(load_settings(config))
+        check_load(inventory, str(config))
+    except ConfigError as error:
+        if not as_json:
+            raise
+        findings = [
+            {"file": f.file, "key": f.key, "value": f.value, "reason": f.reason, "hint": f.hint} for f in error.findings
+        ]
+        click.echo(json.dumps({"ok": False, "mistakes": findings}, ensure_ascii=False))
+        raise SystemExit(2) from None
+    plan = _plan(inventory)
+    if as_json:
+        click.echo(json.dumps({"ok": True, **plan}, ensure_ascii=False))
+    elif not quiet:
+        _show(plan, str(config))
+
+
+def _plan(inventory: Any) -> dict[str, Any]:
+    buses = []
+    for bus in inventory.buses:
+        units = [
+            {
+                "device": unit.device,
+                "unit": unit.unit,
+                "profile": unit.profile,
+                "points": sum(len(inventory.blocks[b].points) for b in unit.blocks),
+                "blocks": [_block(inventory.blocks[b]) for b in unit.blocks],
+            }
+            for unit in bus.units
+        ]
+        buses.append(
+            {
+                "name": bus.name,
+                "line": bus.address.line,
+                "units": units,
+                "reads_per_s": round(bus.reads_per_s, 3),
+                "load": round(bus.load, 4),
+            }
+        )
+    return {
+        "buses": buses,
+        "devices": sum(len(b["units"]) for b in buses),
+        "points": len(inventory.points),
+        "reads_per_s": round(sum(b["reads_per_s"] for b in buses), 3),
+    }
+
+
+def _block(block: Any) -> dict[str, Any]:
+    return {
+        "function": block.function,
+        "address": block.address,
+        "count": block.count,
+        "interval_s": block.interval_s,
+        "points": len(block.points),
+    }
+
+
+def _show(plan: dict[str, Any], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{title}: good", title_justify="left")
+    for heading in ("bus", "device", "unit", "profile"):
+        table.add_column(heading)
+    for heading in ("points", "reads", "reads/s", "load"):
+        table.add_column(heading, justify="right")
+    for bus in plan["buses"]:
+        load = bus["load"]
+        colour = "green" if load <= 0.7 else "yellow"
+        table.add_row(
+            f"[bold]{bus['name']}",
+            bus["line"],
+            "",
+            "",
+            "",
+            "",
+            f"{bus['reads_per_s']:g}",
+            f"[{colour}]{load:.1%}",
+            end_section=not bus["units"],
+        )
+        for i, unit in enumerate(bus["units"]):
+            reads = len(unit["blocks"])
+            per_s = sum(1 / b["interval_s"] for b in unit["blocks"])
+            last = i == len(bus["units"]) - 1
+            table.add_row(
+                "",
+                unit["device"],
+                str(unit["unit"]),
+                unit["profile"],
+                str(unit["points"]),
+                str(reads),
+                f"{per_s:.3g}",
+                "",
+                end_section=last,
+            )
+    console = Console()
+    console.print(table)
+    totals = f"{len(plan['buses'])} buses, {plan['devices']} devices, {plan['points']} points"
+    console.print(
+        f"{totals}, {plan['reads_per_s']:g} reads/s. Predicted load; `collector status` shows the measured one."
+    )

@@ -1,0 +1,218 @@
+"""The daemon: start, SIGTERM within its deadline, SIGHUP reload, watchdog. One configuration at work at a time.
+
+A reload reads and checks the new configuration first; if anything is wrong with it, the running one goes on untouched.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drivers.links import Links
+
+from collector import notify
+from collector.clock import Clock, SystemClock
+from collector.errors import ConfigError
+from collector.health import Health, write_status
+from collector.inventory import Inventory, check_load
+from collector.kernels import warm
+from collector.mqtt import options_from
+from collector.pipeline import Pipeline
+from collector.publish import Uplink, UplinkOptions
+from collector.settings import Settings, load_settings
+from collector.settings import Uplink as UplinkSettings
+from collector.spool import Spool
+
+log = logging.getLogger(__name__)
+
+#: Shares of systemd's TimeoutStopSec=10: the last tick's commit comes first, the farewell to the brokers after it.
+COMMIT_DEADLINE_S = 5.0
+FAREWELL_DEADLINE_S = 2.0
+#: The watchdog is fed only while the sweep and the ticks are younger than this.
+SWEEP_STALL_S = 5.0
+TICK_STALL_S = 30.0
+MB = 1 << 20
+
+
+@dataclass(slots=True)
+class _Wish:
+    """What a signal asked for."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: bool = False
+    reload: bool = False
+
+
+class Daemon:
+    """`run` returns the exit code."""
+
+    def __init__(self, config: Path, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._wish = _Wish()
+        self._boot_id = secrets.token_hex(4)
+
+    async def run(self) -> int:
+        """Collect until SIGTERM or SIGINT. Raises ConfigError, SpoolError before READY; later a bug ends it."""
+        settings: Settings | None = await asyncio.to_thread(self._load)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        notify.extend_timeout(120)  # compiling without a cache on a small machine
+        await asyncio.to_thread(warm)
+        while settings is not None:
+            settings = await self._work(settings)
+        return 0
+
+    def _load(self) -> Settings:
+        settings = load_settings(self._config)
+        check_load(Inventory(settings), str(self._config))
+        return settings
+
+    def _asked_to_stop(self) -> None:
+        if self._wish.stop:
+            log.warning("asked to stop twice: leaving at once; what was not committed is lost")
+            os._exit(1)
+        self._wish.stop = True
+        self._wish.changed.set()
+
+    def _asked_to_reload(self) -> None:
+        self._wish.reload = True
+        self._wish.changed.set()
+
+    async def _work(self, settings: Settings) -> Settings | None:
+        """Run one configuration; returns the next one, or None to end."""
+        links = Links()
+        spool = await asyncio.to_thread(_open_spool, settings, self._clock)
+        inventory = Inventory(settings)
+        pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
+        uplinks: list[Uplink] = []
+        health = Health(
+            settings.gateway, self._boot_id, pipeline, spool, lambda: [u.snapshot() for u in uplinks], self._clock
+        )
+        uplinks += [await self._uplink(uplink, settings, spool, health) for uplink in settings.uplink]
+        loop = asyncio.get_running_loop()
+        spool.add_listener(lambda seq: loop.call_soon_threadsafe(_wake, uplinks, seq))
+        tasks = [
+            asyncio.create_task(pipeline.run(), name="pipeline"),
+            asyncio.create_task(self._watch(settings, pipeline, health), name="health"),
+            *(asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks),
+        ]
+        log.info("collecting: %d buses, %d devices, %d points", *_size(settings, inventory))
+        notify.ready()
+        try:
+            following = await self._wait(tasks)
+        finally:
+            if not self._wish.reload:
+                notify.stopping()
+            await self._shut(tasks, pipeline, uplinks)
+            links.close()
+            await asyncio.to_thread(spool.close)
+        return following
+
+    async def _uplink(self, uplink: UplinkSettings, settings: Settings, spool: Spool, health: Health) -> Uplink:
+        gateway = settings.gateway
+        prefix = f"dc/v1/{gateway.city}/{gateway.site}/{gateway.name}"
+        client_id = f"dc-{gateway.city}-{gateway.site}-{gateway.name}"
+        mqtt = await asyncio.to_thread(options_from, uplink.broker, client_id=client_id)
+        options = UplinkOptions(
+            centre=uplink.centre,
+            confirm=uplink.confirm,
+            confirm_timeout_s=uplink.confirm_timeout_s,
+            window_rows=uplink.window_rows,
+        )
+        return Uplink(options, mqtt, spool, topic_prefix=prefix, status=health.summary, clock=self._clock)
+
+    async def _wait(self, tasks: list[asyncio.Task[None]]) -> Settings | None:
+        """Until a signal asks for something or a task ends, which none of them may."""
+        while True:
+            self._wish.changed.clear()
+            signalled = asyncio.create_task(self._wish.changed.wait())
+            done, _ = await asyncio.wait([*tasks, signalled], return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            for task in done - {signalled}:
+                task.result()  # a bug: let it end the daemon, systemd starts a whole one
+                raise RuntimeError(f"task {task.get_name()} ended by itself")
+            if self._wish.stop:
+                return None
+            if self._wish.reload:
+                self._wish.reload = False
+                notify.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+                try:
+                    return await asyncio.to_thread(self._load)
+                except ConfigError as error:
+                    log.error("reload refused, the running configuration goes on; %s", error)
+                    notify.ready()
+
+    async def _shut(self, tasks: list[asyncio.Task[None]], pipeline: Pipeline, uplinks: list[Uplink]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(COMMIT_DEADLINE_S):
+            await pipeline.finish()
+        farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
+        await asyncio.gather(*farewells, return_exceptions=True)
+
+    async def _watch(self, settings: Settings, pipeline: Pipeline, health: Health) -> None:
+        """Status file, health lines and watchdog."""
+        ping_s = notify.watchdog_period_s()
+        step_s = min(settings.health.interval_s, ping_s or settings.health.interval_s, 1.0)
+        due = self._clock.mono()
+        while True:
+            now = self._clock.mono()
+            stalled = now - pipeline.poller.swept_at > SWEEP_STALL_S or now - pipeline.ticked_at > TICK_STALL_S
+            if not stalled:
+                notify.watchdog()
+            await self._write_status(settings, health.snapshot())
+            if now >= due:
+                due = now + settings.health.interval_s
+                for category, body, points in health.lines():
+                    pipeline.note(category, body, points)
+            await asyncio.sleep(step_s)
+
+    async def _write_status(self, settings: Settings, snapshot: dict[str, Any]) -> None:
+        if not settings.health.status_file:
+            return
+        path = Path(settings.health.status_file)
+        try:
+            await asyncio.to_thread(write_status, path, snapshot)
+        except OSError as error:
+            # Status is a comfort, the data is the duty: say it once per reason and go on.
+            _warn_once(f"status file {path}: {error.strerror or error}")
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        log.warning("%s", message)
+
+
+def _wake(uplinks: list[Uplink], seq: int) -> None:
+    for uplink in uplinks:
+        uplink.committed(seq)
+
+
+def _open_spool(settings: Settings, clock: Clock) -> Spool:
+    options = settings.spool
+    spool = Spool(
+        Path(options.path),
+        uplinks=[u.centre for u in settings.uplink],
+        max_bytes=options.max_mb * MB,
+        reserve_bytes=options.reserve_mb * MB,
+        clock=clock,
+    )
+    spool.open()
+    return spool
+
+
+def _size(settings: Settings, inventory: Inventory) -> tuple[int, int, int]:
+    return len(settings.bus), len(settings.device), len(inventory.points)

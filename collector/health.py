@@ -1,0 +1,149 @@
+"""What the collector says of itself: a snapshot for the status file, and lines that travel with the data.
+
+The same numbers appear in `collector status`, in the retained status message and in the database, so that an
+operator and a technician never look at two truths.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from collector import __version__
+from collector.bus import Bus
+from collector.clock import Clock
+from collector.pipeline import Pipeline
+from collector.settings import Gateway
+from collector.spool import Spool
+from collector.unit import Standing, Unit
+
+DEVICE_CATEGORY = "device_health"
+GATEWAY_CATEGORY = "gateway_health"
+#: Numbers that go into the database per device; the rest is in the status file.
+DEVICE_FIELDS = ("asked", "answered", "timeouts", "exceptions", "bad_frames", "lost", "skipped")
+
+
+class Health:
+    """Gathers from the running parts; holds no numbers of its own."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        boot_id: str,
+        pipeline: Pipeline,
+        spool: Spool,
+        uplinks: Callable[[], Sequence[dict[str, Any]]],
+        clock: Clock,
+    ) -> None:
+        self._gateway = gateway
+        self._boot_id = boot_id
+        self._pipeline = pipeline
+        self._spool = spool
+        self._uplinks = uplinks
+        self._clock = clock
+        self._started_mono = clock.mono()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as plain data for JSON."""
+        now_ns, now = self._clock.now_ns(), self._clock.mono()
+        pipeline = self._pipeline
+        buses = pipeline.poller.buses
+        return {
+            "version": __version__,
+            "gateway": self._gateway.name,
+            "city": self._gateway.city,
+            "site": self._gateway.site,
+            "boot": self._boot_id,
+            "pid": os.getpid(),
+            "ts_ns": now_ns,
+            "uptime_s": round(now - self._started_mono, 1),
+            "pipeline": {
+                **asdict(pipeline.counts),
+                "held_rows": pipeline.held_rows,
+                "tick_s": round(pipeline.tick_s_last, 4),
+                "intake_dropped": pipeline.intake.dropped,
+            },
+            "spool": asdict(self._spool.stats()),
+            "uplinks": list(self._uplinks()),
+            "buses": [_bus(bus, now - self._started_mono) for bus in buses],
+            "devices": [_device(unit, bus, now_ns) for bus in buses for unit in bus.units],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The short form for the retained status message."""
+        units = [unit for bus in self._pipeline.poller.buses for unit in bus.units]
+        stats = self._spool.stats()
+        return {
+            "version": __version__,
+            "boot": self._boot_id,
+            "devices": len(units),
+            "devices_up": sum(unit.standing is Standing.UP for unit in units),
+            "spool_rows": stats.rows,
+            "spool_bytes": stats.bytes,
+        }
+
+    def lines(self) -> list[tuple[str, bytes, int]]:
+        """(category, line protocol, fields) of the gateway and of each device, stamped now."""
+        now_ns = self._clock.now_ns()
+        gateway = self._gateway
+        origin = f"city={gateway.city},site={gateway.site},gateway={gateway.name}"
+        devices = []
+        for bus in self._pipeline.poller.buses:
+            for unit in bus.units:
+                counts = ",".join(f"{name}={getattr(unit, name)}i" for name in DEVICE_FIELDS)
+                up = int(unit.standing is Standing.UP)
+                devices.append(
+                    f"{DEVICE_CATEGORY},{origin},device={unit.device},bus={bus.name} "
+                    f"up={up}i,rtt_ms={1000 * unit.rtt_s:.3f},{counts} {now_ns}\n"
+                )
+        stats = self._spool.stats()
+        counts_of = self._pipeline.counts
+        own = {
+            "readings": counts_of.readings,
+            "rows": counts_of.rows,
+            "dropped_points": counts_of.dropped_points + sum(stats.dropped_points.values()),
+            "intake_dropped": self._pipeline.intake.dropped,
+            "slow_ticks": counts_of.slow_ticks,
+            "spool_rows": stats.rows,
+            "spool_bytes": stats.bytes,
+        }
+        fields = ",".join(f"{name}={value}i" for name, value in own.items())
+        line = f"{GATEWAY_CATEGORY},{origin},device={gateway.name} {fields} {now_ns}\n"
+        found = [(GATEWAY_CATEGORY, line.encode(), len(own))]
+        if devices:
+            found.append((DEVICE_CATEGORY, "".join(devices).encode(), len(devices) * (len(DEVICE_FIELDS) + 2)))
+        return found
+
+
+def _bus(bus: Bus, uptime_s: float) -> dict[str, Any]:
+    return {
+        "name": bus.name,
+        "line": bus.plan.address.line,
+        "open": bus.is_open,
+        "error": bus.error,
+        "losses": bus.losses,
+        "late_answers": bus.link.late,
+        "load": round(bus.busy_s / uptime_s, 4) if uptime_s > 0 else 0.0,
+    }
+
+
+def _device(unit: Unit, bus: Bus, now_ns: int) -> dict[str, Any]:
+    return {
+        "name": unit.device,
+        "bus": bus.name,
+        "unit": unit.unit,
+        "state": unit.standing.value,
+        "age_s": round((now_ns - unit.last_ok_ts_ns) / 1e9, 3) if unit.last_ok_ts_ns else None,
+        "rtt_ms": round(1000 * unit.rtt_s, 3),
+        "last_error": unit.last_error,
+        **{name: getattr(unit, name) for name in DEVICE_FIELDS},
+    }
+
+
+def write_status(path: Path, snapshot: dict[str, Any]) -> None:
+    """Replace the status file in one step, so that no reader ever sees half of it. Raises OSError."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(snapshot, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,179 @@
+"""Wires the stages in order: poll → decode → filter → aggregate → encode → spool. Publish takes over from the spool.
+
+The event loop polls. Once per tick everything that arrived goes through all stages in one worker thread: one kernel
+call per stage, then one spool transaction. What the tick returns is on disk.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from collector.aggregate import Aggregate
+from collector.clock import Clock, is_sane
+from collector.decode import Decode
+from collector.encode import Encode
+from collector.errors import SpoolError
+from collector.filter import Filter
+from collector.intake import Intake
+from collector.inventory import Inventory
+from collector.poll import LinkFactory, Poller
+from collector.settings import Settings
+from collector.spool import Spool
+from collector.types import Quality, RawBatch, Row
+from collector.unit import Breaker
+
+log = logging.getLogger(__name__)
+
+#: Answers kept in memory while a tick is delayed by the disk: this many seconds of the plan, within these bytes.
+INTAKE_S = 30.0
+INTAKE_MIN_BYTES = 1 << 20
+INTAKE_MAX_BYTES = 64 << 20
+#: Encoded rows kept in memory while the spool refuses them; what comes after that is dropped and counted.
+UNSPOOLED_MAX_BYTES = 32 << 20
+#: The commit of one tick; beyond it the disk is as good as dead and the watchdog may judge.
+COMMIT_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went through, in readings unless said otherwise. in = out + dropped + held at every stage."""
+
+    records: int = 0  #: reads, good and failed
+    readings: int = 0  #: decoded values with good quality
+    bad: int = 0  #: decoded without a usable value
+    kept: int = 0  #: passed the filter
+    rows: int = 0  #: spool rows committed
+    points: int = 0  #: fields in these rows
+    bytes: int = 0
+    dropped_points: int = 0  #: encoded, but neither spooled nor held: the disk refused for too long
+    ticks: int = 0
+    slow_ticks: int = 0  #: took longer than the tick interval
+
+
+class Pipeline:
+    """One configuration at work. `run` until cancelled, then `finish`."""
+
+    def __init__(
+        self, settings: Settings, inventory: Inventory, spool: Spool, links: LinkFactory, clock: Clock, boot_id: str
+    ) -> None:
+        self._clock = clock
+        self._spool = spool
+        self._tick_s = settings.poll.tick_s
+        self._inventory = inventory
+        points = inventory.points
+        demand = sum(2 * b.count / b.interval_s for b in inventory.blocks)
+        capacity = int(min(max(demand * INTAKE_S, INTAKE_MIN_BYTES), INTAKE_MAX_BYTES))
+        self.intake = Intake(capacity)
+        poll = settings.poll
+        breaker = Breaker(poll.down_after_failures, poll.down_after_s, poll.probe_min_s, poll.probe_max_s)
+        self.poller = Poller(inventory, links, self.intake, clock, breaker)
+        self._decode = Decode(points)
+        self._known_blocks = 0
+        self._filter = Filter(points, settings.filter.heartbeat_s, settings.filter.publish)
+        self._aggregate = Aggregate(points, settings.aggregate.windows_s)
+        gateway = settings.gateway
+        self._encode = Encode(
+            points,
+            city=gateway.city,
+            site=gateway.site,
+            gateway=gateway.name,
+            spool_id=spool.spool_id,
+            boot_id=boot_id,
+        )
+        self._next_seq = spool.next_seq
+        self._unspooled: deque[Row] = deque()
+        self._unspooled_bytes = 0
+        self._disk_error = ""
+        self._notes: list[tuple[str, bytes, int]] = []
+        self._worker = ThreadPoolExecutor(1, "stages")
+        self.counts = Counts()
+        self.ticked_at = clock.mono()
+        self.tick_s_last = 0.0
+
+    @property
+    def held_rows(self) -> int:
+        """Rows encoded and not yet on disk."""
+        return len(self._unspooled)
+
+    def note(self, category: str, body: bytes, points: int) -> None:
+        """Send ready-made lines (health, events) along with the next tick."""
+        self._notes.append((category, body, points))
+
+    async def run(self) -> None:
+        """Poll and tick until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.poller.run(), name="poll")
+            tasks.create_task(self._ticks(), name="ticks")
+
+    async def _ticks(self) -> None:
+        due = self._clock.mono() + self._tick_s
+        while True:
+            await asyncio.sleep(max(0.0, due - self._clock.mono()))
+            await self.tick()
+            due = max(due + self._tick_s, self._clock.mono())
+
+    async def tick(self) -> None:
+        """Everything that arrived goes through the stages; returns when it is on disk."""
+        began = self._clock.mono()
+        raw = self.intake.take()
+        notes, self._notes = self._notes, []
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._stages, raw, notes)
+        self.ticked_at = self._clock.mono()
+        self.tick_s_last = self.ticked_at - began
+        self.counts.ticks += 1
+        self.counts.slow_ticks += self.tick_s_last > self._tick_s
+
+    async def finish(self) -> None:
+        """Stop polling, commit what has arrived, release the worker."""
+        self.poller.close()
+        await self.tick()
+        self._worker.shutdown(wait=True)
+
+    def _stages(self, raw: RawBatch, notes: list[tuple[str, bytes, int]]) -> None:
+        now_ns = self._clock.now_ns()
+        blocks = list(self._inventory.blocks)  # the loop may split one meanwhile
+        if len(blocks) != self._known_blocks:
+            self._decode.set_blocks(blocks)
+            self._known_blocks = len(blocks)
+        samples = self._decode(raw, clock_sane=is_sane(now_ns))
+        keep = self._filter(samples)
+        windows = self._aggregate(samples, now_ns)
+        rows = self._encode(samples, keep, windows, self._next_seq)
+        for category, body, points in notes:
+            rows.append(self._encode.row(self._next_seq + len(rows), category, now_ns, points, body))
+        usable = int(((samples.quality == Quality.GOOD) | (samples.quality == Quality.CLOCK_UNSURE)).sum())
+        self.counts.records += len(raw)
+        self.counts.readings += usable
+        self.counts.bad += len(samples) - usable
+        self.counts.kept += int(keep.sum())
+        self._store(rows)
+
+    def _store(self, rows: list[Row]) -> None:
+        """Commit the rows, those that an earlier tick could not commit first."""
+        size = sum(len(row.payload) for row in rows)
+        if self._unspooled_bytes + size > UNSPOOLED_MAX_BYTES:
+            self.counts.dropped_points += sum(row.points for row in rows)
+            rows, size = [], 0
+        self._next_seq += len(rows)
+        self._unspooled.extend(rows)
+        self._unspooled_bytes += size
+        if not self._unspooled:
+            return
+        waiting = list(self._unspooled)
+        try:
+            self._spool.append(waiting).result(COMMIT_TIMEOUT_S)
+        except SpoolError as error:
+            if not self._disk_error:
+                log.warning("the spool refuses (%s); keeping %d rows in memory", error, len(waiting))
+            self._disk_error = str(error)
+            return
+        if self._disk_error:
+            log.info("the spool accepts again (was: %s)", self._disk_error)
+            self._disk_error = ""
+        self._unspooled.clear()
+        self._unspooled_bytes = 0
+        self.counts.rows += len(waiting)
+        self.counts.points += sum(row.points for row in waiting)
+        self.counts.bytes += sum(len(row.payload) for row in waiting)

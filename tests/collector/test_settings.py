@@ -1,0 +1,172 @@
+"""collector.toml: strict, complete in its complaints, and equal to what we ship."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from collector.config_file import Broker, Secret
+from collector.errors import ConfigError
+from collector.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GOOD = """
+[[bus]]
+name = "b1"
+url = "tcp://127.0.0.1:502"
+
+[[device]]
+name = "m1"
+bus = "b1"
+profile = "eastron/sdm630"
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "collector.toml"
+    path.write_text(text)
+    return path
+
+
+def findings_of(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text))
+    return caught.value.findings
+
+
+def test_the_shipped_file_says_exactly_the_defaults():
+    assert load_settings(ROOT / "config" / "collector.toml") == Settings()
+
+
+def test_the_shipped_file_names_every_key():
+    text = (ROOT / "config" / "collector.toml").read_text()
+
+    def keys(model):
+        for name, info in model.model_fields.items():
+            yield name
+            inner = getattr(info.annotation, "model_fields", None)
+            if inner is not None:
+                yield from keys(info.annotation)
+
+    for name in keys(Settings):
+        assert name in text
+
+
+def test_the_schema_is_fresh():
+    shipped = json.loads((ROOT / "config" / "schema" / "collector.schema.json").read_text())
+    assert shipped == Settings.model_json_schema(), "run scripts/generate"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_example_is_good(path):
+    from collector.inventory import Inventory, check_load
+
+    check_load(Inventory(load_settings(path)), str(path))
+
+
+def test_ten_mistakes_are_listed_in_one_go_each_with_its_key_and_a_hint(tmp_path):
+    text = """
+[gateway]
+site = "hall 1"
+[poll]
+tick_ms = 500
+down_after_failures = "3"
+[filter]
+publish = "some"
+[[bus]]
+name = "b1"
+url = "tpc://10.0.0.1"
+[[bus]]
+name = "b2"
+url = "serial:///dev/ttyUSB0?baud=fast"
+[[device]]
+name = "m1"
+bus = "b9"
+profile = "eastron/sdm603"
+[[device]]
+name = "m1"
+bus = "b1"
+profile = "eastron/sdm630"
+unit = 300
+tags = { site = "x" }
+"""
+    findings = findings_of(tmp_path, text)
+    keys = {f.key for f in findings}
+    assert keys >= {
+        "gateway.site",
+        "poll.tick_ms",
+        "poll.down_after_failures",
+        "filter.publish",
+        "bus[0].url",
+        "bus[1].url",
+        "device[0].bus",
+        "device[0].profile",
+        "device[1].unit",
+        "device.name",
+        "device[1].tags.site",
+    }
+    assert all(f.hint for f in findings), [str(f) for f in findings if not f.hint]
+    nearest = {f.key: f.hint for f in findings}
+    assert "tick_s" in nearest["poll.tick_ms"]
+    assert "sdm630" in nearest["device[0].profile"]
+
+
+def test_a_reference_is_checked_even_when_the_form_is_wrong_elsewhere(tmp_path):
+    findings = findings_of(tmp_path, GOOD.replace('bus = "b1"', 'bus = "bx"') + "interval_s = 'often'\n")
+    assert {f.key for f in findings} == {"device[0].bus", "device[0].interval_s"}
+
+
+def test_two_buses_on_one_line_are_refused(tmp_path):
+    findings = findings_of(tmp_path, GOOD + '[[bus]]\nname = "b2"\nurl = "tcp://127.0.0.1"\n')
+    assert [f.key for f in findings] == ["bus[1].url"]
+
+
+@pytest.mark.parametrize("text", ["[gateway\n", "\xff", "gateway = 1\n", "bus = 3\n", "device = [1]\n", "[bus]\n"])
+def test_what_is_not_a_configuration_is_one_clear_error(tmp_path, text):
+    path = tmp_path / "collector.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_plain_mqtt_must_be_written_out():
+    with pytest.raises(ValueError, match="not encrypted"):
+        Broker(url="mqtt://h:1883")
+    with pytest.raises(ValueError, match="contradicts"):
+        Broker(url="mqtts://h", tls="off")
+    assert Broker(url="mqtt://h", tls="off").port == 1883
+    assert Broker(url="mqtts://h").port == 8883
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("s3cret\n")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        Secret(file=str(path)).read()
+    path.chmod(0o600)
+    assert Secret(file=str(path)).read().get_secret_value() == "s3cret"
+
+
+def test_a_secret_never_shows_in_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("MQTT_PW", "s3cret")
+    secret = Secret(env="MQTT_PW").read()
+    assert "s3cret" not in f"{secret!r} {secret}"
+
+
+def test_a_credential_outside_of_systemd_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match="LoadCredential"):
+        Secret(credential="mqtt").read()
+
+
+def test_a_secret_names_exactly_one_place():
+    with pytest.raises(ValueError, match="exactly one"):
+        Secret(env="A", file="b")
