@@ -76,8 +76,9 @@ class SocketDriver:
             self._beat = self._loop.call_later(BEAT_S, self._keep_alive)
 
     def _write_when_ready(self, sock: Any) -> None:
+        number = sock.fileno()
         if self._paho.socket() is sock:  # else closed since, and its number may be another's by now
-            self._loop.add_writer(sock.fileno(), self._drive, self._paho.loop_write)
+            self._loop.add_writer(number, self._drive, self._paho.loop_write)
 
     def _watch(self) -> None:
         sock = self._paho.socket()
