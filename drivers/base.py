@@ -77,6 +77,7 @@ class Link(Protocol):
     """One serial port or one host:port."""
 
     cost: LinkCost
+    late: int  #: answers thrown away because they came after their deadline or belong to nobody
 
     def open(self) -> None:
         """Start opening; the sink hears of the outcome. Never blocks, never raises."""

@@ -1,0 +1,163 @@
+"""The address of a bus as a user writes it.
+
+tcp://HOST[:PORT]                                  Modbus TCP; port 502 unless given
+serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU on a serial port
+rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from drivers.errors import ProfileError
+
+Kind = Literal["tcp", "rtu", "rtu+tcp"]
+
+MODBUS_PORT = 502
+BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
+
+_KIND_OF_SCHEME: dict[str, Kind] = {"tcp": "tcp", "serial": "rtu", "rtu+tcp": "rtu+tcp"}
+_KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
+    "tcp": (),
+    "rtu": ("baud", "parity", "stop", "data"),
+    "rtu+tcp": ("baud",),
+}
+_EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
+
+Findings = list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where a bus is. `host` and `port` for tcp and rtu+tcp; `path` and the line settings for rtu."""
+
+    kind: Kind
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    baud: int = 9600
+    parity: str = "N"  #: N, E or O
+    stop_bits: int = 1
+    data_bits: int = 8
+
+    def __str__(self) -> str:
+        """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
+        if self.kind == "rtu":
+            data = "" if self.data_bits == 8 else f"&data={self.data_bits}"
+            return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{data}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.kind == "tcp":
+            return f"tcp://{host}:{self.port}"
+        return f"rtu+tcp://{host}:{self.port}" + ("" if self.baud == 9600 else f"?baud={self.baud}")
+
+    @property
+    def line(self) -> str:
+        """The line settings as technicians say them, e.g. `9600 8N1`."""
+        return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}"
+
+
+def parse_bus(url: str) -> BusAddress:
+    """Read a bus address. Raises ProfileError that lists every mistake in it."""
+    findings: Findings = []
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError as error:
+        raise ProfileError(url, [("address", str(error), _EXAMPLES)]) from None
+    kind = _KIND_OF_SCHEME.get(parts.scheme)
+    if kind is None:
+        raise ProfileError(url, [("scheme", f"unknown scheme {parts.scheme!r}", _scheme_hint(url, parts.scheme))])
+    if parts.username is not None:
+        findings.append(("user", "a field bus has no user or password", "remove everything up to the @"))
+    if parts.fragment:
+        findings.append(("address", f"#{parts.fragment} means nothing here", "remove it"))
+    settings = _settings(parts.query, kind, findings)
+    if kind == "rtu":
+        path, host, port = _path(parts, findings), "", 0
+    else:
+        path, (host, port) = "", _host_and_port(parts, kind, findings)
+    address = BusAddress(
+        kind,
+        host,
+        port,
+        path,
+        baud=_one_of(settings, "baud", 9600, BAUDS, findings),
+        parity=_parity(settings, findings),
+        stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
+        data_bits=_one_of(settings, "data", 8, (8, 7), findings),
+    )
+    if findings:
+        raise ProfileError(url, findings)
+    return address
+
+
+def _scheme_hint(url: str, scheme: str) -> str:
+    if url.startswith("/dev/"):
+        return f"write serial://{url}"
+    close = difflib.get_close_matches(scheme, [*_KIND_OF_SCHEME, "rtu", "modbus"], n=1)
+    if close:
+        meant = {"rtu": "serial", "modbus": "tcp"}.get(close[0], close[0])
+        return f"did you mean {meant}://? {_EXAMPLES}"
+    return _EXAMPLES
+
+
+def _settings(query: str, kind: Kind, findings: Findings) -> dict[str, str]:
+    known = _KEYS_OF_KIND[kind]
+    settings: dict[str, str] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key in settings:
+            findings.append((key, "given twice", "keep one"))
+        elif key in known:
+            settings[key] = value
+        else:
+            close = difflib.get_close_matches(key, known, n=1)
+            other = f"known: {', '.join(known)}" if known else "remove it: tcp:// has no settings"
+            findings.append((key, "unknown setting", f"did you mean {close[0]}?" if close else other))
+    if query and not settings and not findings:
+        findings.append(("settings", f"?{query} is not key=value", "write ?baud=9600&parity=N"))
+    return settings
+
+
+def _path(parts: SplitResult, findings: Findings) -> str:
+    if parts.netloc:
+        hint = f"three slashes: serial:///{parts.netloc}{parts.path}"
+        findings.append(("path", "a serial port has a path, not a host", hint))
+    elif not parts.path.strip("/"):
+        findings.append(("path", "no serial port given", "write serial:///dev/ttyUSB0"))
+    return parts.path
+
+
+def _host_and_port(parts: SplitResult, kind: Kind, findings: Findings) -> tuple[str, int]:
+    if not parts.hostname:
+        findings.append(("host", "no host given", f"write {kind}://192.0.2.7:502"))
+    if parts.path not in ("", "/"):
+        findings.append(("path", f"{parts.path} means nothing here", f"write {kind}://host:port"))
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if port is None:
+        if kind == "rtu+tcp":
+            hint = "the serial server's manual names it, often 4001, 4196 or 8899"
+            findings.append(("port", "no port given; rtu+tcp has no default", hint))
+        port = MODBUS_PORT
+    elif not 1 <= port <= 65535:
+        findings.append(("port", "not a number from 1 to 65535", "an IPv6 address is written in [ ]"))
+    return parts.hostname or "", port
+
+
+def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int, ...], findings: Findings) -> int:
+    text = settings.get(key)
+    if text is None:
+        return default
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if number not in allowed:
+        findings.append((key, f"{text!r} is not possible", f"one of {', '.join(map(str, allowed))}"))
+    return number
+
+
+def _parity(settings: dict[str, str], findings: Findings) -> str:
+    text = settings.get("parity", "N")
+    if text.upper() not in ("N", "E", "O"):
+        findings.append(("parity", f"{text!r} is not possible", "N (none), E (even) or O (odd)"))
+    return text.upper()

@@ -1,0 +1,36 @@
+"""Links from addresses."""
+
+import time
+from collections.abc import Callable
+
+from drivers.address import BusAddress
+from drivers.base import Link, Sink
+from drivers.errors import LinkUnavailable
+from drivers.modbus.link_tcp import TcpLink
+from drivers.modbus.tcp_pool import TcpPool
+
+#: A device may acknowledge late when it is busy, and one lost segment costs 0.2 s and more: never cut before this.
+MIN_USER_TIMEOUT_S = 1.0
+
+
+class Links:
+    """Makes links and owns what they share. One per event loop; `mono` is the monotonic clock, in seconds."""
+
+    def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
+        self._mono = mono
+        self._pool = TcpPool()
+
+    def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link:
+        """A closed link to `address` that reports to `sink`.
+
+        `timeout_s` is the owner's longest deadline: a peer that acknowledges nothing for twice as long is gone.
+        `late_s`: on a line without transaction ids, how long after a missed deadline an answer may still come.
+        """
+        user_timeout_s = max(MIN_USER_TIMEOUT_S, 2 * timeout_s)
+        if address.kind == "tcp":
+            return TcpLink(self._pool, address.host, address.port, sink, user_timeout_s=user_timeout_s)
+        raise LinkUnavailable(f"{address}: not a kind of link")
+
+    def close(self) -> None:
+        """Close every TCP connection; the sinks are not called any more."""
+        self._pool.close()

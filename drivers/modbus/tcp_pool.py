@@ -1,0 +1,100 @@
+"""Every TCP connection of the process behind one epoll object, without a task, future or timer per request.
+
+The event loop sees one descriptor, the epoll object's own. When it is readable, all ready sockets are served in one
+go: an asyncio transport per socket would cost a handle and a callback per answer.
+"""
+
+import asyncio
+import select
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+#: One wake-up serves at most this many sockets, then the event loop's other work gets its turn.
+MAX_EVENTS = 1024
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
+
+
+class Connection(Protocol):
+    """What the pool serves."""
+
+    def readable(self) -> None:
+        """Bytes, an end or an error can be received, and nothing else happened."""
+
+    def event(self, events: int) -> None:
+        """Any other set of epoll events."""
+
+    def close(self) -> None:
+        """Close at once and report nothing."""
+
+
+class TcpPool:
+    """One epoll object for many connections; starts with the first of them, on the running event loop."""
+
+    def __init__(self) -> None:
+        self._epoll: select.epoll | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: dict[int, Connection] = {}
+        self._draining = False
+        self._retired: list[socket.socket] = []
+
+    def __len__(self) -> int:
+        """Sockets held at the moment."""
+        return len(self._connections)
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Attach to the running event loop, once. Raises OSError when there is no descriptor left for epoll."""
+        if self._loop is None:
+            loop = asyncio.get_running_loop()
+            self._epoll = select.epoll()
+            loop.add_reader(self._epoll.fileno(), self._drain)
+            self._loop = loop
+        return self._loop
+
+    def add(self, sock: socket.socket, connection: Connection, *, write: bool) -> None:
+        assert self._epoll is not None
+        self._epoll.register(sock, _READ | _WRITE if write else _READ)
+        self._connections[sock.fileno()] = connection
+
+    def want_write(self, sock: socket.socket, write: bool) -> None:
+        assert self._epoll is not None
+        self._epoll.modify(sock, _READ | _WRITE if write else _READ)
+
+    def remove(self, sock: socket.socket) -> None:
+        """Close `sock`. Its descriptor stays taken until the drain ends: events already fetched name it by number."""
+        if self._connections.pop(sock.fileno(), None) is not None and self._epoll is not None:
+            self._epoll.unregister(sock)
+        if self._draining:
+            self._retired.append(sock)
+        else:
+            sock.close()
+
+    def close(self) -> None:
+        """Close every connection without telling the sinks, then the epoll object."""
+        for connection in list(self._connections.values()):
+            connection.close()
+        if self._loop is not None and self._epoll is not None:
+            with suppress(RuntimeError):  # the loop is already closed
+                self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+        self._loop = self._epoll = None
+
+    def _drain(self) -> None:
+        assert self._epoll is not None
+        connections = self._connections
+        self._draining = True
+        try:
+            for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
+                connection = connections.get(descriptor)
+                if connection is None:
+                    continue
+                if events == _READ:
+                    connection.readable()
+                else:
+                    connection.event(events)
+        finally:
+            self._draining = False
+            for sock in self._retired:
+                sock.close()
+            self._retired.clear()
