@@ -112,8 +112,15 @@ class StoreTooLarge(StoreError):
 
 
 class LinesRejected(StoreError):
-    """Some lines can never be stored. `others_written` tells whether the good ones of the same body were."""
+    """Some lines can never be stored. `others_written` tells whether the good ones of the same body were.
 
-    def __init__(self, message: str, *, others_written: bool) -> None:
+    `lines` holds the bad ones and `dropped` their number, as far as the database says.
+    """
+
+    def __init__(
+        self, message: str, *, others_written: bool, lines: tuple[bytes, ...] = (), dropped: int | None = None
+    ) -> None:
         self.others_written = others_written
+        self.lines = lines
+        self.dropped = dropped
         super().__init__(message)
