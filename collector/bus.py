@@ -245,7 +245,7 @@ class Bus:
         silent_s = now - unit.failed_since
         if unit.heard(now):
             log.info("%s: answers again after %.0f s", unit.device, silent_s)
-            read.due = now
+            read.begin(now)
             for number in unit.blocks:
                 if number != read.number:
                     self._ask_at(self._reads[number], now)
@@ -291,9 +291,9 @@ class Bus:
         self._schedule.put(read, min(read.due, now + RETRY_S))
 
     def _ask_at(self, read: Read, at: float) -> None:
-        """Begin the grid of `read` anew."""
+        """Begin anew with `read`."""
         if not read.retired:
-            read.due = at
+            read.begin(at)
             self._schedule.put(read, at)
 
     def _probe(self, unit: Unit) -> None:

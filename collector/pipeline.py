@@ -103,11 +103,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Poll and tick until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.poller.run(), name="poll")
-            tasks.create_task(self._ticks(), name="ticks")
-
-    async def _ticks(self) -> None:
+        self.poller.start()
         due = self._clock.mono() + self._tick_s
         while True:
             await asyncio.sleep(max(0.0, due - self._clock.mono()))

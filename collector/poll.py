@@ -19,8 +19,11 @@ from collector.schedule import NEVER
 from collector.types import BlockSpec
 from collector.unit import Breaker
 
-#: Resolution of due times and deadlines. Finer costs CPU for nothing: answers are served when they arrive, not here.
-SWEEP_S = 0.02
+#: Two sweeps are at least this far apart: what comes due in between goes together. Answers are served when they
+#: arrive, not here; a wake-up of an idle machine costs more than a whole sweep.
+SWEEP_S = 0.01
+#: A sweep is made at least this often, as a sign of life for the watchdog.
+IDLE_SWEEP_S = 1.0
 
 
 class Plan(Protocol):
@@ -36,22 +39,27 @@ class Plan(Protocol):
 class _Alarm:
     """One bus's places in the sweep's two arrays."""
 
-    __slots__ = ("_deadlines", "_index", "_wakes")
+    __slots__ = ("_deadlines", "_index", "_poller", "_wakes")
 
-    def __init__(self, index: int, deadlines: "array[float]", wakes: "array[float]") -> None:
+    def __init__(self, index: int, poller: "Poller", deadlines: "array[float]", wakes: "array[float]") -> None:
         self._index = index
+        self._poller = poller
         self._deadlines = deadlines
         self._wakes = wakes
 
     def deadline(self, at: float) -> None:
         self._deadlines[self._index] = at
+        if at < self._poller.next_sweep:
+            self._poller.sweep_at(at)
 
     def wake(self, at: float) -> None:
         self._wakes[self._index] = at
+        if at < self._poller.next_sweep:
+            self._poller.sweep_at(at)
 
 
 class Poller:
-    """All buses of a gateway and the one sweep that serves them."""
+    """All buses of a gateway and the one sweep that serves them. `start` needs a running event loop."""
 
     def __init__(
         self,
@@ -64,30 +72,46 @@ class Poller:
     ) -> None:
         self._clock = clock
         now = clock.mono()
+        self.swept_at = now
+        self.next_sweep = now
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
         deadlines = array("d", [NEVER]) * len(plan.buses)
         wakes = array("d", [now]) * len(plan.buses)
         around = Surroundings(plan.blocks, plan.split, links, intake, clock, breaker, jitter)
-        self.buses = [Bus(bus, around, _Alarm(i, deadlines, wakes)) for i, bus in enumerate(plan.buses)]
+        self.buses = [Bus(bus, around, _Alarm(i, self, deadlines, wakes)) for i, bus in enumerate(plan.buses)]
         self._deadlines = np.frombuffer(deadlines, np.float64)
         self._wakes = np.frombuffer(wakes, np.float64)
-        self.swept_at = now
 
     def sweep(self) -> None:
         """Serve every bus whose deadline or due time has passed."""
         now = self._clock.mono()
         self.swept_at = now
+        self.next_sweep = -NEVER  # nobody need wake us while we are at it
         for i in np.flatnonzero(self._deadlines <= now).tolist():
             self.buses[i].expired(now)
         for i in np.flatnonzero(self._wakes <= now).tolist():
             self.buses[i].wake(now)
+        self.sweep_at(float(min(self._deadlines.min(initial=NEVER), self._wakes.min(initial=NEVER))))
 
-    async def run(self) -> None:
-        """Sweep until cancelled."""
-        while True:
-            self.sweep()
-            await asyncio.sleep(SWEEP_S)
+    def sweep_at(self, at: float) -> None:
+        """Make the next sweep at `at`, or as soon after it as two sweeps may follow each other."""
+        at = min(max(at, self.swept_at + SWEEP_S), self.swept_at + IDLE_SWEEP_S)
+        self.next_sweep = at
+        if self._loop is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(at - self._clock.mono(), self.sweep)
+
+    def start(self) -> None:
+        """Begin to poll, from the event loop's timer."""
+        self._loop = asyncio.get_running_loop()
+        self.sweep()
 
     def close(self) -> None:
-        """Close every line; answers in flight are given up."""
+        """Stop polling and close every line; answers in flight are given up."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
         for bus in self.buses:
             bus.link.close()

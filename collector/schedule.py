@@ -1,6 +1,6 @@
 """Which read of a bus goes next: earliest deadline first among those that are due.
 
-A read comes due on its own grid, interval after interval from when it was first asked; its deadline is the next
+A read comes due on a grid, interval after interval; its deadline is the next
 place on the grid. Entries are never searched for: a read that was put elsewhere leaves a stale entry behind, which
 is dropped when it surfaces.
 """
@@ -32,6 +32,11 @@ class Read:
         self.at = NEVER  #: when it will be asked: `due`, or sooner for a retry, or later; NEVER: not waiting
         self.strikes = 0  #: failures since its last answer
         self.retired = False  #: replaced by the parts of a split
+
+    def begin(self, at: float) -> None:
+        """Ask at `at`, then on the grid. All grids of one interval share their places, so that what is due together
+        is asked together: a burst costs half of what the same requests cost spread over the interval."""
+        self.due = at - at % self.interval
 
     def advance(self, now: float) -> None:
         """Move to the next place on the grid after `now`; places already past are skipped and counted."""
