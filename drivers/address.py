@@ -56,6 +56,11 @@ class BusAddress:
         """The line settings as technicians say them, e.g. `9600 8N1`."""
         return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}"
 
+    @property
+    def character_s(self) -> float:
+        """Time of one character on the line: start bit, data, parity, stop."""
+        return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud
+
 
 def parse_bus(url: str) -> BusAddress:
     """Read a bus address. Raises ProfileError that lists every mistake in it."""

@@ -77,7 +77,11 @@ class Link(Protocol):
     """One serial port or one host:port."""
 
     cost: LinkCost
-    late: int  #: answers thrown away because they came after their deadline or belong to nobody
+
+    @property
+    def late(self) -> int:
+        """Answers thrown away because they came after their deadline or belong to nobody."""
+        ...
 
     def open(self) -> None:
         """Start opening; the sink hears of the outcome. Never blocks, never raises."""

@@ -5,12 +5,19 @@ from collections.abc import Callable
 
 from drivers.address import BusAddress
 from drivers.base import Link, Sink
-from drivers.errors import LinkUnavailable
+from drivers.modbus.link_rtu import RtuLink, Wire
+from drivers.modbus.link_rtu_tcp import RtuTcpWire
+from drivers.modbus.link_serial import SerialWire
 from drivers.modbus.link_tcp import TcpLink
 from drivers.modbus.tcp_pool import TcpPool
 
 #: A device may acknowledge late when it is busy, and one lost segment costs 0.2 s and more: never cut before this.
 MIN_USER_TIMEOUT_S = 1.0
+#: A unit that missed its deadline may still answer for as long again, twice; slow units (flash, display) need seconds.
+LATE_FACTOR = 2.0
+MIN_LATE_S = 1.0
+#: Behind a serial server an answer may also wait for a lost segment: four repetitions take 3 s, with room 5 s.
+MIN_LATE_REMOTE_S = 5.0
 
 
 class Links:
@@ -28,8 +35,16 @@ class Links:
         """
         user_timeout_s = max(MIN_USER_TIMEOUT_S, 2 * timeout_s)
         if address.kind == "tcp":
-            return TcpLink(self._pool, address.host, address.port, sink, user_timeout_s=user_timeout_s)
-        raise LinkUnavailable(f"{address}: not a kind of link")
+            return TcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s)
+        if address.kind == "rtu":
+            wire: Wire = SerialWire(address)
+            least_s = MIN_LATE_S
+        else:
+            wire = RtuTcpWire(self._pool, address, user_timeout_s=user_timeout_s)
+            least_s = MIN_LATE_REMOTE_S
+        if late_s is None:
+            late_s = max(least_s, LATE_FACTOR * timeout_s)
+        return RtuLink(wire, sink, baud=address.baud, character_s=address.character_s, late_s=late_s, mono=self._mono)
 
     def close(self) -> None:
         """Close every TCP connection; the sinks are not called any more."""

@@ -1,5 +1,6 @@
 """Modbus TCP: one connection, one request in flight, answers known by their transaction id."""
 
+from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
 from drivers.modbus import mbap
@@ -22,9 +23,10 @@ class TcpLink(TcpConnection):
     __slots__ = ("_buffer", "_filled", "_head", "_request", "_sink", "_transaction", "_view", "_whole", "cost", "late")
 
     def __init__(
-        self, pool: TcpPool, host: str, port: int, sink: Sink, *, user_timeout_s: float, connect_s: float = CONNECT_S
+        self, pool: TcpPool, address: BusAddress, sink: Sink, *, user_timeout_s: float, connect_s: float = CONNECT_S
     ) -> None:
-        super().__init__(pool, host, port, user_timeout_s=user_timeout_s, connect_s=connect_s)
+        subject = str(address)
+        super().__init__(pool, subject, address.host, address.port, user_timeout_s=user_timeout_s, connect_s=connect_s)
         self.cost = TCP_COST
         self.late = 0
         self._sink = sink
@@ -35,11 +37,6 @@ class TcpLink(TcpConnection):
         self._request: Request | None = None
         self._head = b""  # the good answer in flight begins with these nine bytes
         self._whole = _NOTHING  # and has this length
-
-    @property
-    def subject(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"tcp://{host}:{self._port}"
 
     def open(self) -> None:
         self.connect()

@@ -42,10 +42,14 @@ class TcpConnection:
         "_unsent",
         "_user_timeout_ms",
         "ready",
+        "subject",
     )
 
-    def __init__(self, pool: TcpPool, host: str, port: int, *, user_timeout_s: float, connect_s: float) -> None:
+    def __init__(
+        self, pool: TcpPool, subject: str, host: str, port: int, *, user_timeout_s: float, connect_s: float
+    ) -> None:
         self._pool = pool
+        self.subject = subject
         self._host = host
         self._port = port
         self._user_timeout_ms = max(1, round(user_timeout_s * 1000))
@@ -59,11 +63,6 @@ class TcpConnection:
         self._deadline: asyncio.Handle | None = None
         self._unsent = b""
         self.ready = False  #: connected
-
-    @property
-    def subject(self) -> str:
-        """What messages call this connection."""
-        raise NotImplementedError
 
     def connected(self) -> None:
         """The connection is ready to transmit."""

@@ -1,0 +1,156 @@
+"""Modbus RTU on any wire that carries bytes: a serial port (link_serial) or through a serial server (link_rtu_tcp)."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from drivers.base import LinkCost, Request, Sink
+from drivers.errors import DeviceError, LinkError, LinkLost
+from drivers.modbus.rtu import QUESTION_BYTES, answer_length
+from drivers.modbus.rtu_exchange import Outcome, RtuExchange, gap_s
+
+#: A good answer is this much longer than its data: unit, function, byte count, CRC.
+_ANSWER_OVERHEAD = 5
+
+
+class Wire(Protocol):
+    """Carries bytes; reports to the RtuLink it was given by `attach`."""
+
+    subject: str
+    remote: bool  #: behind a network: that it is open does not prove that a line is connected
+
+    def attach(self, link: "RtuLink") -> None:
+        """Report to `link`: `wire_opened`, `wire_received`, `wire_lost`, never from inside a call of the wire."""
+
+    def open(self) -> None: ...
+
+    def write(self, frame: bytes, earliest_s: float) -> None:
+        """Transmit. The answer cannot be complete before `earliest_s`: the wire need not look for it until then."""
+
+    def waiting_bytes(self) -> bytes:
+        """What can be read at once; b"" also when the wire is lost, which is reported otherwise."""
+
+    def close(self) -> None: ...
+
+
+class RtuLink:
+    """One RTU line. `character_s` is the time of one character on it; see RtuExchange for `late_s`.
+
+    `send` may be called at once after an outcome: the link keeps t3.5 itself. The owner's deadline for a request
+    is its timeout plus `cost.of(request)`, the time the line needs to carry it.
+    """
+
+    def __init__(
+        self, wire: Wire, sink: Sink, *, baud: int, character_s: float, late_s: float, mono: Callable[[], float]
+    ) -> None:
+        self._wire = wire
+        self._sink = sink
+        self._mono = mono
+        self._character_s = character_s
+        self._exchange = RtuExchange(baud, late_s)
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._open = False
+        self._heard = False  # any byte since the wire was opened
+        fixed_s = (QUESTION_BYTES + _ANSWER_OVERHEAD) * character_s + 2 * gap_s(baud)
+        self.cost = LinkCost(fixed_s=fixed_s, register_s=2 * character_s)
+        wire.attach(self)
+
+    @property
+    def late(self) -> int:
+        return self._exchange.late
+
+    @property
+    def strays(self) -> int:
+        """Bytes received that belonged to no frame."""
+        return self._exchange.strays
+
+    def open(self) -> None:
+        self._wire.open()
+
+    def send(self, request: Request) -> None:
+        if not self._open:
+            raise RuntimeError(f"{self._wire.subject}: send while closed")
+        self._exchange.start(request)
+        self._step()
+
+    def expire(self) -> None:
+        transmitted = self._exchange.expire(self._mono())
+        if not transmitted:
+            self._drop(
+                LinkLost(f"{self._wire.subject}: the line is never silent: a device babbles, or a second master")
+            )
+        elif not self._heard and self._wire.remote:
+            self._drop(LinkLost(f"{self._wire.subject}: nothing was ever received on this connection"))
+
+    def ready_at(self, unit: int) -> float:
+        return self._exchange.ready_at(unit)
+
+    def close(self) -> None:
+        self._open = False
+        self._exchange.reset(self._mono())
+        self._cancel_timer()
+        self._wire.close()
+
+    def wire_opened(self) -> None:
+        self._open = True
+        self._heard = False
+        self._sink.opened()
+
+    def wire_received(self, data: bytes) -> None:
+        self._heard = True
+        self._report(self._exchange.received(data, self._mono()))
+        self._arm()
+
+    def wire_lost(self, error: LinkError) -> None:
+        self._drop(error)
+
+    def _drop(self, error: LinkError) -> None:
+        self.close()
+        self._sink.lost(error)
+
+    def _report(self, outcome: Outcome) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, DeviceError):
+            self._sink.failed(outcome)
+        else:
+            self._sink.answered(outcome)
+
+    def _step(self) -> None:
+        """Do what is due: transmit after the gap, or judge the silence; then wait for the next."""
+        self._cancel_timer()
+        exchange, now = self._exchange, self._mono()
+        at = exchange.next_at()
+        if at is not None and at <= now:
+            if not exchange.waiting:
+                self._report(exchange.silence(now))
+            elif stale := self._wire.waiting_bytes():
+                self._heard = True
+                exchange.received(stale, now)
+            else:
+                self._transmit(now)
+        self._arm()
+
+    def _transmit(self, now: float) -> None:
+        request = self._exchange.asked
+        assert request is not None
+        question = self._exchange.transmit(now)
+        self._wire.write(question, (len(question) + answer_length(request)) * self._character_s)
+
+    def _arm(self) -> None:
+        """Wake up for the next step. A timer that is set too early finds nothing due and is set again."""
+        at = self._exchange.next_at()
+        if at is None or not self._open:
+            return
+        if self._timer is not None:
+            if self._wake_at <= at:
+                return
+            self._cancel_timer()
+        self._wake_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._mono()), self._step)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,181 @@
+"""A serial port as the wire of an RtuLink: opened exclusively, read and written without blocking."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import serial
+
+from drivers.address import BusAddress
+from drivers.errors import LinkError, LinkLost, LinkUnavailable
+from drivers.modbus.link_rtu import RtuLink
+from drivers.modbus.reasons import reason_and_hint
+
+#: One read takes at most this much; what is left wakes the event loop again.
+READ_BYTES = 512
+BY_ID = Path("/dev/serial/by-id")
+
+_OWNED = "another program owns the port, and two masters on one bus disturb each other: see fuser -v {path}"
+_HINTS = {
+    errno.EACCES: "add this user to the group dialout: usermod -aG dialout USER, then log in again",
+    errno.EAGAIN: _OWNED,
+    errno.EBUSY: _OWNED,
+    errno.ENXIO: "no hardware behind this name",
+}
+
+
+class SerialWire:
+    """The port at `address.path` with its line settings."""
+
+    remote = False
+
+    def __init__(self, address: BusAddress) -> None:
+        self._address = address
+        self.subject = str(address)
+        self._link: RtuLink | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Future[serial.Serial] | None = None
+        self._port: serial.Serial | None = None
+        self._listen: asyncio.TimerHandle | None = None
+
+    def attach(self, link: RtuLink) -> None:
+        self._link = link
+
+    def open(self) -> None:
+        if self._opening is not None or self._port is not None:
+            raise RuntimeError(f"{self.subject} is open or opening already")
+        self._loop = asyncio.get_running_loop()
+        # in a thread: an adapter that is about to go away can hold open() for seconds
+        self._opening = self._loop.run_in_executor(None, open_port, self._address)
+        self._opening.add_done_callback(self._opened)
+
+    def write(self, frame: bytes, earliest_s: float) -> None:
+        assert self._port is not None
+        assert self._loop is not None
+        try:
+            written = os.write(self._port.fd, frame)
+        except OSError as error:
+            self._loop.call_soon(self._lost, self._port, error)
+            return
+        if written < len(frame):
+            self._loop.call_soon(self._lost, self._port, OSError(errno.EIO, "the port takes no bytes"))
+            return
+        # Bytes come one by one and each would wake the event loop: let the kernel collect them.
+        self._loop.remove_reader(self._port.fd)
+        if self._listen is not None:
+            self._listen.cancel()
+        self._listen = self._loop.call_later(earliest_s, self._listen_again)
+
+    def waiting_bytes(self) -> bytes:
+        assert self._port is not None
+        try:
+            return os.read(self._port.fd, READ_BYTES)
+        except OSError:
+            return b""  # nothing, or lost: then the reader finds it
+
+    def close(self) -> None:
+        self._opening = None
+        if self._listen is not None:
+            self._listen.cancel()
+            self._listen = None
+        if self._port is not None:
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop is already closed
+                self._loop.remove_reader(self._port.fd)
+            close_port(self._port)
+            self._port = None
+
+    def _opened(self, opening: "asyncio.Future[serial.Serial]") -> None:
+        if opening.cancelled():
+            return
+        error = opening.exception()
+        if self._opening is not opening:  # closed meanwhile
+            if error is None:
+                close_port(opening.result())
+            return
+        self._opening = None
+        assert self._link is not None
+        if isinstance(error, LinkError):
+            self._link.wire_lost(error)
+        elif error is not None:
+            raise error
+        else:
+            self._port = opening.result()
+            self._listen_again()
+            self._link.wire_opened()
+
+    def _listen_again(self) -> None:
+        self._listen = None
+        if self._port is not None and self._loop is not None:
+            self._loop.add_reader(self._port.fd, self._readable)
+
+    def _readable(self) -> None:
+        assert self._port is not None
+        assert self._link is not None
+        try:
+            data = os.read(self._port.fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(self._port, error)
+            return
+        if data:
+            self._link.wire_received(data)
+        else:  # the line was hung up; looking again would spin
+            self._lost(self._port, OSError(errno.EIO, ""))
+
+    def _lost(self, port: serial.Serial, error: OSError) -> None:
+        if self._port is port:
+            assert self._link is not None
+            self._link.wire_lost(LinkLost(f"{self.subject}: port lost: {reason_and_hint(error)}"))
+
+
+def open_port(address: BusAddress) -> serial.Serial:
+    """Open the port for ourselves alone, non-blocking, with no bytes from before. Raises LinkUnavailable. Blocks."""
+    try:
+        port = serial.Serial(
+            address.path,
+            address.baud,
+            bytesize=address.data_bits,
+            parity=address.parity,
+            stopbits=address.stop_bits,
+            exclusive=True,
+        )
+    except (OSError, ValueError, termios.error) as error:
+        raise _unavailable(address, error) from error
+    try:
+        fcntl.ioctl(port.fd, termios.TIOCEXCL)  # the lock above binds only programs that ask for it
+        settings = termios.tcgetattr(port.fd)
+        settings[6][termios.VMIN] = 1  # so that no bytes is EAGAIN, and b"" only a hang-up
+        termios.tcsetattr(port.fd, termios.TCSANOW, settings)
+    except (OSError, termios.error) as error:
+        port.close()
+        raise _unavailable(address, error) from error
+    with suppress(ValueError, OSError):  # not every driver can; USB adapters then hold bytes for up to 16 ms
+        port.set_low_latency_mode(True)
+    return port
+
+
+def close_port(port: serial.Serial) -> None:
+    """Close without waiting for unsent bytes: the kernel would, for up to 30 s."""
+    with suppress(OSError, termios.error):
+        termios.tcflush(port.fd, termios.TCIOFLUSH)
+    with suppress(OSError):
+        port.close()
+
+
+def _unavailable(address: BusAddress, error: Exception) -> LinkUnavailable:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENODEV):
+        found = sorted(str(path) for path in BY_ID.glob("*"))
+        present = ", ".join(found) if found else "no USB adapter is plugged in"
+        return LinkUnavailable(f"{address}: no such port — ports by name: {present}")
+    if number is None:
+        reason = f"cannot be used as a serial port ({error})"
+        return LinkUnavailable(f"{address}: {reason} — is it a serial port, and does it know these line settings?")
+    hint = _HINTS.get(number, "").format(path=address.path)
+    return LinkUnavailable(f"{address}: cannot open: {os.strerror(number)}" + (f" — {hint}" if hint else ""))

@@ -1,0 +1,187 @@
+"""One RTU line as a state machine without clock, timer or port: every method is told the time (monotonic seconds).
+
+RTU answers carry no transaction id, so an answer that comes after its deadline looks like the answer to the next
+request of the same unit. Two rules keep it from becoming a wrong value:
+
+- a unit whose answer is outstanding is in quarantine: it is not asked again before that answer has come, or cannot
+  come any more (`late_s`). Other units may be asked at once, because an answer names its unit;
+- what was received before a request is transmitted is never taken for its answer.
+
+An answer that a faulty repeater sends twice, the second time during a later request to the same unit, cannot be told
+from a true one; nobody can on this protocol.
+"""
+
+from drivers.base import Request
+from drivers.errors import BadFrame, DeviceError, DeviceException
+from drivers.modbus.rtu import MAX_BUFFER, QUESTION_BYTES, RtuReceiver, encode, read_answer
+
+#: Bytes of one frame may come this far apart: an FTDI adapter holds them for up to 16 ms, a serial server for longer.
+QUIET_S = 0.05
+#: Serial line V1.02, 2.5.1.1: a character is 11 bits; above 19,200 baud t3.5 is fixed.
+CHARACTER_BITS = 11
+FAST_BAUD = 19_200
+FAST_GAP_S = 0.001_75
+
+#: How an exchange ended: the answer's data bytes, or why there are none. None: not yet.
+Outcome = memoryview | DeviceError | None
+
+
+def gap_s(baud: int) -> float:
+    """t3.5: the silence that must precede a frame."""
+    return FAST_GAP_S if baud > FAST_BAUD else 3.5 * CHARACTER_BITS / baud
+
+
+class RtuExchange:
+    """At most one request in flight and the units in quarantine, on a line of `baud`.
+
+    start → (when `next_at` is reached) transmit → received … until an outcome, or expire.
+    """
+
+    def __init__(self, baud: int, late_s: float) -> None:
+        self.late = 0  #: frames thrown away: late, or of a unit that was not asked
+        self.strays = 0  #: bytes thrown away that belonged to no frame
+        self._late_s = late_s
+        self._gap_s = gap_s(baud)
+        self._question_s = QUESTION_BYTES * CHARACTER_BITS / baud
+        self._expected: dict[int, Request] = {}
+        self._receiver = RtuReceiver(self._expected)
+        self._quarantine: dict[int, float] = {}
+        self.asked: Request | None = None  #: in flight
+        self._transmitted = False
+        self._busy_until = float("-inf")  # end of the last activity on the line
+        self._received_at: float | None = None  # since then the line was silent; None: nothing to conclude from it
+        self._received_bytes = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the request in flight still waits for its gap."""
+        return self.asked is not None and not self._transmitted
+
+    def start(self, request: Request) -> None:
+        """Take `request`; `next_at` says when to transmit it."""
+        if self.asked is not None:
+            raise RuntimeError(f"unit {request.unit} asked while unit {self.asked.unit} is")
+        self.asked = request
+        self._transmitted = False
+
+    def next_at(self) -> float | None:
+        """When to call `transmit` (while `waiting`) or `silence`; None: only bytes can change anything."""
+        if self.waiting:
+            return self._busy_until + self._gap_s
+        if self.asked is not None and self._received_at is not None:
+            return self._received_at + QUIET_S
+        return None
+
+    def transmit(self, now: float) -> bytes:
+        """The frame to write now. Everything received so far must have been given to `received`."""
+        assert self.asked is not None
+        self._discard()
+        unit = self.asked.unit
+        self._quarantine.pop(unit, None)
+        self._expected[unit] = self.asked
+        question = encode(self.asked)
+        self._receiver.begin(question)
+        self._transmitted = True
+        self._received_bytes = 0
+        self._received_at = None
+        self._busy_until = now + self._question_s
+        return question
+
+    def received(self, data: bytes, now: float) -> Outcome:
+        """Take bytes from the line."""
+        self._busy_until = max(self._busy_until, now)
+        self._received_at = now
+        self._received_bytes += len(data)
+        self._receiver.feed(data)
+        outcome = self._search(final=False)
+        if outcome is None and self._transmitted and self.asked is not None and self._received_bytes > MAX_BUFFER:
+            unit = self.asked.unit
+            self._forget(now)
+            return BadFrame(f"more than {MAX_BUFFER} bytes and no answer of unit {unit} among them: something babbles")
+        return outcome
+
+    def silence(self, now: float) -> Outcome:
+        """Judge what came, the line being silent since. Only what is certain ends the exchange before its deadline."""
+        outcome = self._search(final=True)
+        self._received_at = None
+        if outcome is not None or self.asked is None:
+            return outcome
+        unit = self.asked.unit
+        if unit in self._receiver.corrupt:
+            # with another answer outstanding, this may be that one with its unit corrupted: ours may still come
+            if any(until > now for until in self._quarantine.values()):
+                self._forget(now)
+            else:
+                self._done()
+            return BadFrame(f"unit {unit} answered with a wrong checksum: noise, or two units with this number")
+        frame = self._receiver.foreign()
+        if frame is None:
+            return None
+        self._receiver.clear()
+        if frame[0] != unit:
+            self.late += 1
+            return None
+        self._done()
+        return BadFrame(f"unit {unit} answered something else: {frame.hex(' ')}")
+
+    def expire(self, now: float) -> bool:
+        """The deadline passed. False: the request was never transmitted, because the line was never silent."""
+        if self.asked is None:
+            return True
+        transmitted = self._transmitted
+        self._forget(now)
+        return transmitted
+
+    def ready_at(self, unit: int) -> float:
+        """When the quarantine of `unit` ends; 0.0 when there is none."""
+        return self._quarantine.get(unit, 0.0)
+
+    def reset(self, now: float) -> None:
+        """The line was closed. A device does not know that: what it was asked may still be answered after reopening."""
+        if self.asked is not None:
+            self._forget(now)
+        self._received_at = None
+        self._receiver.clear()
+
+    def _search(self, *, final: bool) -> Outcome:
+        while (frame := self._receiver.find(final=final)) is not None:
+            request = self.asked
+            if request is None or not self._transmitted or frame[0] != request.unit:
+                self._count_late(frame[0])
+                continue
+            self._done()
+            try:
+                return read_answer(request, frame)
+            except (BadFrame, DeviceException) as error:
+                return error
+        return None
+
+    def _discard(self) -> None:
+        """Throw away what was received and not asked for, after counting what it was."""
+        self._search(final=True)
+        if self._receiver.foreign() is not None:
+            self.late += 1
+        else:
+            self.strays += len(self._receiver)
+        self._receiver.clear()
+
+    def _count_late(self, unit: int) -> None:
+        """The one outstanding answer of `unit` came: its quarantine ends."""
+        self.late += 1
+        del self._quarantine[unit]
+        del self._expected[unit]
+
+    def _done(self) -> None:
+        """The unit in flight has said what it had to say."""
+        assert self.asked is not None
+        del self._expected[self.asked.unit]
+        self.asked = None
+        self._transmitted = False
+
+    def _forget(self, now: float) -> None:
+        """Give the request in flight up; if it was transmitted, its answer may still come."""
+        assert self.asked is not None
+        if self._transmitted:
+            self._quarantine[self.asked.unit] = now + self._late_s
+        self.asked = None
+        self._transmitted = False
