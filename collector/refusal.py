@@ -36,11 +36,13 @@ def puback_error(what: str, code: int, name: str) -> UplinkError:
 
 def connect_error(url: str, cause: BaseException | None, timeout_s: float) -> UplinkError:
     """A connection that was not made; `cause` is the OSError or None when the answer did not come."""
-    if isinstance(cause, ssl.SSLError) or (isinstance(cause, TimeoutError) and "handshake" in str(cause)):
+    in_handshake = isinstance(cause, TimeoutError) and "handshake" in str(cause)
+    hung_up = isinstance(cause, ConnectionResetError) and url.startswith("mqtts:")
+    if isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and (in_handshake or hung_up)):
         return handshake_error(url, cause)
     if isinstance(cause, socket.gaierror):
         return UplinkLost(f"{url}: connect: the name cannot be resolved ({cause.strerror})")
-    if isinstance(cause, OSError):
+    if isinstance(cause, OSError) and cause.args:  # a bare TimeoutError is asyncio's: connected, but no CONNACK came
         return UplinkLost(f"{url}: connect: {cause.strerror or cause}")
     return UplinkLost(f"{url}: no answer of the broker within {timeout_s:g} s")
 

@@ -19,6 +19,17 @@ _CERTIFICATE_FAULTS = {
 }
 
 
+class _HandshakeSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """A client context: TLS 1.2 or newer, certificate and host name always checked.
 
@@ -28,6 +39,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca)
     except (OSError, ValueError) as error:
         raise _unusable("ca", tls.ca, error, "give a PEM file that holds the authority's certificate") from error
+    context.sslsocket_class = _HandshakeSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.certificate is None:
         if tls.key is not None:
@@ -50,7 +62,7 @@ def handshake_error(url: str, error: Exception) -> UplinkError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | TimeoutError) or not isinstance(
         error, ssl.SSLError
     ):
-        return UplinkLost(f"{url}: TLS: the peer ended or stalled the handshake ({error})")
+        return UplinkLost(f"{url}: TLS: the peer ended or stalled the handshake; is it the TLS port? ({error})")
     reason = error.reason or str(error)
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return UplinkRefused(f"{url}: TLS: the peer does not speak TLS ({reason}): is this the plain-text port?")
