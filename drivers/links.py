@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from drivers.address import BusAddress
 from drivers.base import Link, Sink
-from drivers.modbus.link_rtu import RtuLink, Wire
+from drivers.modbus.link_rtu import RtuLink, Trace, Wire
 from drivers.modbus.link_rtu_tcp import RtuTcpWire
 from drivers.modbus.link_serial import SerialWire
-from drivers.modbus.link_tcp import TcpLink
+from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.tcp_pool import TcpPool
 
 #: A device may acknowledge late when it is busy, and one lost segment costs 0.2 s and more: never cut before this.
@@ -27,13 +27,24 @@ class Links:
         self._mono = mono
         self._pool = TcpPool()
 
-    def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link:
+    def create(
+        self,
+        address: BusAddress,
+        sink: Sink,
+        *,
+        timeout_s: float,
+        late_s: float | None = None,
+        trace: Trace | None = None,
+    ) -> Link:
         """A closed link to `address` that reports to `sink`.
 
         `timeout_s` is the owner's longest deadline: a peer that acknowledges nothing for twice as long is gone.
         `late_s`: on a line without transaction ids, how long after a missed deadline an answer may still come.
+        `trace` is called with "tx" or "rx" and the bytes on the wire.
         """
         user_timeout_s = max(MIN_USER_TIMEOUT_S, 2 * timeout_s)
+        if address.kind == "tcp" and trace is not None:
+            return TracedTcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp":
             return TcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s)
         if address.kind == "rtu":
@@ -44,7 +55,15 @@ class Links:
             least_s = MIN_LATE_REMOTE_S
         if late_s is None:
             late_s = max(least_s, LATE_FACTOR * timeout_s)
-        return RtuLink(wire, sink, baud=address.baud, character_s=address.character_s, late_s=late_s, mono=self._mono)
+        return RtuLink(
+            wire,
+            sink,
+            baud=address.baud,
+            character_s=address.character_s,
+            late_s=late_s,
+            mono=self._mono,
+            trace=trace,
+        )
 
     def close(self) -> None:
         """Close every TCP connection; the sinks are not called any more."""

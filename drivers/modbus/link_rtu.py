@@ -13,6 +13,10 @@ from drivers.modbus.rtu_exchange import Outcome, RtuExchange, gap_s
 _ANSWER_OVERHEAD = 5
 
 
+#: Called with "tx" or "rx" and the bytes as they went over the wire.
+Trace = Callable[[str, bytes], None]
+
+
 class Wire(Protocol):
     """Carries bytes; reports to the RtuLink it was given by `attach`."""
 
@@ -41,9 +45,18 @@ class RtuLink:
     """
 
     def __init__(
-        self, wire: Wire, sink: Sink, *, baud: int, character_s: float, late_s: float, mono: Callable[[], float]
+        self,
+        wire: Wire,
+        sink: Sink,
+        *,
+        baud: int,
+        character_s: float,
+        late_s: float,
+        mono: Callable[[], float],
+        trace: Trace | None = None,
     ) -> None:
         self._wire = wire
+        self._trace = trace
         self._sink = sink
         self._mono = mono
         self._character_s = character_s
@@ -99,6 +112,8 @@ class RtuLink:
 
     def wire_received(self, data: bytes) -> None:
         self._heard = True
+        if self._trace is not None:
+            self._trace("rx", data)
         self._report(self._exchange.received(data, self._mono()))
         self._arm()
 
@@ -126,8 +141,7 @@ class RtuLink:
             if not exchange.waiting:
                 self._report(exchange.silence(now))
             elif stale := self._wire.waiting_bytes():
-                self._heard = True
-                exchange.received(stale, now)
+                self.wire_received(stale)
             else:
                 self._transmit(now)
         self._arm()
@@ -136,6 +150,8 @@ class RtuLink:
         request = self._exchange.asked
         assert request is not None
         question = self._exchange.transmit(now)
+        if self._trace is not None:
+            self._trace("tx", question)
         self._wire.write(question, (len(question) + answer_length(request)) * self._character_s)
 
     def _arm(self) -> None:

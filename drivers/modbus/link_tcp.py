@@ -1,5 +1,9 @@
 """Modbus TCP: one connection, one request in flight, answers known by their transaction id."""
 
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
 from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
@@ -128,3 +132,31 @@ class TcpLink(TcpConnection):
             self._sink.failed(error)
         else:
             self._sink.answered(data)
+
+
+class TracedTcpLink(TcpLink):
+    """A link that shows its bytes to `trace`, called with "tx" or "rx"; for technicians, it costs a second recv."""
+
+    __slots__ = ("_trace",)
+
+    def __init__(
+        self,
+        pool: TcpPool,
+        address: BusAddress,
+        sink: Sink,
+        *,
+        user_timeout_s: float,
+        trace: Callable[[str, bytes], None],
+    ) -> None:
+        super().__init__(pool, address, sink, user_timeout_s=user_timeout_s)
+        self._trace = trace
+
+    def transmit(self, frame: bytes) -> None:
+        self._trace("tx", frame)
+        super().transmit(frame)
+
+    def readable(self) -> None:
+        if self._sock is not None:
+            with suppress(OSError):
+                self._trace("rx", self._sock.recv(BUFFER_BYTES - self._filled, socket.MSG_PEEK))
+        super().readable()

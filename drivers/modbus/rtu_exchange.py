@@ -47,6 +47,7 @@ class RtuExchange:
         self._receiver = RtuReceiver(self._expected)
         self._quarantine: dict[int, float] = {}
         self.asked: Request | None = None  #: in flight
+        self._question = b""
         self._transmitted = False
         self._busy_until = float("-inf")  # end of the last activity on the line
         self._received_at: float | None = None  # since then the line was silent; None: nothing to conclude from it
@@ -58,9 +59,10 @@ class RtuExchange:
         return self.asked is not None and not self._transmitted
 
     def start(self, request: Request) -> None:
-        """Take `request`; `next_at` says when to transmit it."""
+        """Take `request`; `next_at` says when to transmit it. Raises ValueError when it cannot be encoded."""
         if self.asked is not None:
             raise RuntimeError(f"unit {request.unit} asked while unit {self.asked.unit} is")
+        self._question = encode(request)
         self.asked = request
         self._transmitted = False
 
@@ -79,13 +81,12 @@ class RtuExchange:
         unit = self.asked.unit
         self._quarantine.pop(unit, None)
         self._expected[unit] = self.asked
-        question = encode(self.asked)
-        self._receiver.begin(question)
+        self._receiver.begin(self._question)
         self._transmitted = True
         self._received_bytes = 0
         self._received_at = None
         self._busy_until = now + self._question_s
-        return question
+        return self._question
 
     def received(self, data: bytes, now: float) -> Outcome:
         """Take bytes from the line."""

@@ -1,0 +1,127 @@
+"""Who a device says it is: FC 43/14 (read device identification) and FC 17 (report server id), through pymodbus.
+
+Reads only. Many devices know neither function and refuse, or stay silent; both mean an empty answer here.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymodbus import FramerType, ModbusException
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+
+from drivers.address import BusAddress
+from drivers.errors import LinkUnavailable
+
+#: Modbus application protocol V1.1b3, 6.21
+OBJECT_NAMES = {
+    0: "vendor",
+    1: "product_code",
+    2: "revision",
+    3: "vendor_url",
+    4: "product_name",
+    5: "model",
+    6: "application",
+}
+BASIC, REGULAR, EXTENDED = 1, 2, 3
+FIRST_EXTENDED_OBJECT = 0x80
+#: Answers that one stream of objects may have; a device that always says "more follows" is cut here.
+MAX_PAGES = 16
+
+Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+
+
+async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> dict[str, str]:
+    """What `unit` says of itself: `vendor`, `product_code`, `revision` … `object_0x87`, `server_id`; {} if nothing.
+
+    Opens its own connection, so no other link to the same port may be open. Raises LinkUnavailable.
+    """
+    with _quiet():
+        client = _client(address, timeout_s)
+        try:
+            if not await client.connect():
+                raise LinkUnavailable(f"{address}: cannot be opened for identification")
+            found = await _objects(client, unit)
+            server_id = await _server_id(client, unit)
+        finally:
+            client.close()
+    if server_id:
+        found["server_id"] = server_id
+    return found
+
+
+def _client(address: BusAddress, timeout_s: float) -> Client:
+    if address.kind == "rtu":
+        return AsyncModbusSerialClient(
+            address.path,
+            baudrate=address.baud,
+            bytesize=address.data_bits,
+            parity=address.parity,
+            stopbits=address.stop_bits,
+            timeout=timeout_s,
+            retries=0,
+            reconnect_delay=0,
+        )
+    framer = FramerType.SOCKET if address.kind == "tcp" else FramerType.RTU
+    return AsyncModbusTcpClient(
+        address.host, port=address.port, framer=framer, timeout=timeout_s, retries=0, reconnect_delay=0
+    )
+
+
+async def _objects(client: Client, unit: int) -> dict[str, str]:
+    """The objects of the first category the device serves, and its extended ones. Silence ends the questions."""
+    found: dict[str, str] = {}
+    for category, first in ((REGULAR, 0), (BASIC, 0), (EXTENDED, FIRST_EXTENDED_OBJECT)):
+        if category == BASIC and found:
+            continue
+        answered = await _stream(client, unit, category, first, found)
+        if not answered:
+            break
+    return found
+
+
+async def _stream(client: Client, unit: int, category: int, first: int, found: dict[str, str]) -> bool:
+    """Read one category into `found`, page by page. False: the device stayed silent."""
+    for _ in range(MAX_PAGES):
+        try:
+            answer: Any = await client.read_device_information(read_code=category, object_id=first, device_id=unit)
+        except ModbusException:
+            return False
+        if answer.isError():
+            return True
+        for number, content in answer.information.items():
+            name = OBJECT_NAMES.get(number, f"object_0x{number:02x}")
+            found[name] = _text(content)
+        if not answer.more_follows or answer.next_object_id <= first:
+            return True
+        first = answer.next_object_id
+    return True
+
+
+async def _server_id(client: Client, unit: int) -> str:
+    try:
+        answer: Any = await client.report_device_id(device_id=unit)
+    except ModbusException:
+        return ""
+    return "" if answer.isError() else _text(answer.identifier)
+
+
+def _text(content: Any) -> str:
+    """Device text as one printable line; other bytes are shown in hex."""
+    parts = content if isinstance(content, list) else [content]
+    raw = b" ".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    text = raw.strip(b"\0 ").decode("utf-8", errors="backslashreplace")
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence is an answer here; pymodbus reports it as an error with a dump of frames."""
+    log = logging.getLogger("pymodbus.logging")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,160 @@
+"""One link for a technician or a test: ask and wait. The daemon's poller does not use it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from drivers.address import BusAddress, parse_bus
+from drivers.base import Link, Request
+from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, NoAnswer
+from drivers.links import Links
+from drivers.modbus.link_rtu import RtuLink, Trace
+from drivers.modbus.tcp_connection import CONNECT_S
+
+#: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
+OPEN_S = 2 * CONNECT_S
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What came of the reads of a session."""
+
+    ok: int = 0
+    exceptions: int = 0
+    timeouts: int = 0
+    bad_frames: int = 0
+    lost: int = 0  #: reads that ended because the link did
+    rtt_s: list[float] = field(default_factory=list)  #: of every read the device answered, with data or an exception
+
+    @property
+    def reads(self) -> int:
+        return self.ok + self.exceptions + self.timeouts + self.bad_frames + self.lost
+
+
+class Session:
+    """An open link. `async with await Session.open(url) as session: data = await session.read(request)`.
+
+    One read at a time. A read may wait before it asks: for the quarantine of a unit that missed its deadline.
+    """
+
+    def __init__(
+        self, address: BusAddress, *, timeout_s: float = 1.0, late_s: float | None = None, trace: Trace | None = None
+    ) -> None:
+        self.address = address
+        self.statistics = Statistics()
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._links = Links(mono=self._loop.time)
+        self._link: Link = self._links.create(address, self, timeout_s=timeout_s, late_s=late_s, trace=trace)
+        self._waiting: asyncio.Future[bytes] | None = None
+        self._ended: LinkError | None = LinkLost(f"{address}: not open")
+
+    @classmethod
+    async def open(
+        cls, url: str, timeout_s: float = 1.0, late_s: float | None = None, trace: Trace | None = None
+    ) -> Self:
+        """Connect to `url`. Raises ProfileError for a wrong address and LinkUnavailable."""
+        session = cls(parse_bus(url), timeout_s=timeout_s, late_s=late_s, trace=trace)
+        try:
+            await session.reopen()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    async def reopen(self) -> None:
+        """Connect again after the link was lost. Raises LinkUnavailable."""
+        self._waiting = self._loop.create_future()
+        self._link.open()
+        async with asyncio.timeout(OPEN_S):
+            await self._waiting
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the link; a second time does nothing."""
+        self._link.close()
+        self._links.close()
+        self._ended = LinkLost(f"{self.address}: closed")
+
+    @property
+    def late(self) -> int:
+        """Answers thrown away: they came after their deadline or belong to nobody."""
+        return self._link.late
+
+    @property
+    def strays(self) -> int:
+        """Bytes received that belong to no frame; always 0 on Modbus TCP."""
+        return self._link.strays if isinstance(self._link, RtuLink) else 0
+
+    async def read(self, request: Request) -> bytes:
+        """The answer's data bytes. Raises NoAnswer, BadFrame, DeviceException, LinkError.
+
+        ValueError when `request` cannot be expressed on the wire.
+        """
+        await asyncio.sleep(self._link.ready_at(request.unit) - self._loop.time())
+        if self._ended is not None:
+            raise self._ended
+        waiting: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting = waiting
+        begin = self._loop.time()
+        self._link.send(request)
+        try:
+            async with asyncio.timeout(self._timeout_s + self._link.cost.of(request)):
+                data = await waiting
+        except asyncio.CancelledError:
+            self._waiting = None
+            self._link.expire()
+            raise
+        except TimeoutError:
+            self._waiting = None
+            self.statistics.timeouts += 1
+            self._link.expire()
+            waited = f"unit {request.unit} within {self._timeout_s:g} s"
+            raise NoAnswer(f"{self.address}: no answer of {waited}") from None
+        except DeviceException:
+            self.statistics.exceptions += 1
+            self.statistics.rtt_s.append(self._loop.time() - begin)
+            raise
+        except BadFrame:
+            self.statistics.bad_frames += 1
+            raise
+        except LinkError as error:
+            if isinstance(error.__cause__, BadFrame):
+                self.statistics.bad_frames += 1
+            else:
+                self.statistics.lost += 1
+            raise
+        self.statistics.ok += 1
+        self.statistics.rtt_s.append(self._loop.time() - begin)
+        return data
+
+    def opened(self) -> None:
+        self._ended = None
+        self._settle(None, b"")
+
+    def answered(self, data: memoryview) -> None:
+        self._settle(None, bytes(data))
+
+    def failed(self, error: DeviceError) -> None:
+        self._settle(error, b"")
+
+    def lost(self, error: LinkError) -> None:
+        self._ended = error
+        self._settle(error, b"")
+
+    def _settle(self, error: Exception | None, data: bytes) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or waiting.done():
+            return
+        if error is None:
+            waiting.set_result(data)
+        else:
+            waiting.set_exception(error)
