@@ -1,11 +1,23 @@
 """A device profile: what a model of device says at which register, as data.
 
 A profile holds nothing of a site (no unit id, port or name), so one file serves every device of its model.
+How to write one: docs/profiles.md. Reading one from disk: `load_profile`.
 """
 
-from typing import Annotated, Literal
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from drivers.errors import ProfileError
+from drivers.form import form_findings, survivors
+from drivers.scaling import Scaling, derive
 
 PointType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "string"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -13,15 +25,23 @@ Table = Literal["coil", "discrete", "holding", "input"]
 
 FUNCTION_OF_TABLE = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 REGISTERS_OF_TYPE = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "f64": 4, "bool": 1}
+BIT_TABLES = frozenset({"coil", "discrete"})
 
 #: A field key, a device, a tag key: safe in line protocol and topics without any escape.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+
+#: vendor/model of a packaged or site profile. No dots, so a name never leaves the directory it is looked up in.
+PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
+#: The largest map in the field (a 48-module UPS) has some 1,500 points; more is a mistake of a generator.
+MAX_POINTS = 4096
+#: Parsed profiles kept: a gateway has a few models of devices, and a thousand devices must not parse a thousand times.
+CACHED_PROFILES = 64
 
 
 class Strict(BaseModel):
     """Unknown keys are errors; nothing is coerced; nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Device(Strict):
@@ -39,7 +59,7 @@ class Limits(Strict):
     """What the device accepts on the wire."""
 
     address_base: Literal[0, 1] = 0  #: 1: `address` below counts from 1, as this vendor's document does
-    word_order: WordOrder = "ABCD"
+    word_order: WordOrder = "ABCD"  #: of numbers longer than one register
     max_registers: Annotated[int, Field(ge=1, le=125)] = 125
     max_bits: Annotated[int, Field(ge=1, le=2000)] = 2000
     read_holes: bool = True  #: False: never read a register that no point names (the device rejects the request)
@@ -49,18 +69,18 @@ class Limits(Strict):
 
 
 class Point(Strict):
-    """One value of the device. Published = (raw * scale + offset), or raw / 2**pow2."""
+    """One value of the device. Published = raw * scale + offset, or raw / 2**pow2 + offset."""
 
     name: Name
     table: Table
     address: Annotated[int, Field(ge=0, le=65536)]  #: in the document's counting, see Limits.address_base
     type: PointType
-    order: WordOrder | None = None  #: None: Limits.word_order
+    order: WordOrder | None = None  #: None: Limits.word_order; BADC on a string: low byte first
     bit: Annotated[int, Field(ge=0, le=15)] | None = None  #: bit of the register, for type bool in a register
     registers: Annotated[int, Field(ge=1, le=125)] | None = None  #: length, for type string
     scale: float | int = 1
     offset: float | int = 0
-    pow2: Annotated[int, Field(ge=1, le=16)] | None = None  #: value = raw / 2**pow2, instead of scale
+    pow2: Annotated[int, Field(ge=1, le=16)] | None = None  #: divide raw by 2**pow2, instead of scale
     decimals: Annotated[int, Field(ge=0, le=6)] | None = None  #: None: what scale and offset need; 3 for floats
     unit: str = ""
     kind: Literal["gauge", "counter", "state"] = "gauge"
@@ -72,13 +92,38 @@ class Point(Strict):
     category: Name | None = None  #: None: Device.category
     note: str = ""  #: the vendor's own name for it
 
+    @property
+    def function(self) -> int:
+        """The Modbus function code that reads it."""
+        return FUNCTION_OF_TABLE[self.table]
+
+    @property
+    def length(self) -> int:
+        """Registers it covers; bits (always 1) in a bit table."""
+        return (self.registers or 1) if self.type == "string" else REGISTERS_OF_TYPE[self.type]
+
+    @property
+    def is_float(self) -> bool:
+        return self.type in ("f32", "f64")
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it is written as an integer and never averaged."""
+        return self.kind == "state" or self.type == "bool"
+
+    @property
+    def scaling(self) -> Scaling:
+        return derive(
+            scale=self.scale, offset=self.offset, pow2=self.pow2, decimals=self.decimals, is_float=self.is_float
+        )
+
 
 class Golden(Strict):
     """A captured or computed exchange that proves the map: the answer must decode to exactly these values."""
 
     request: str  #: hex, Modbus PDU without address and checksum
     response: str
-    expect: dict[str, float | int | str | bool | None]  #: point → value, None = not available
+    expect: dict[str, float | int | str | bool | None]  #: point → value to its decimals, None = not available
     origin: Literal["captured", "computed"]
 
 
@@ -88,5 +133,120 @@ class Profile(Strict):
     schema_version: Literal[1] = Field(alias="schema")
     device: Device
     limits: Limits = Limits()
-    point: tuple[Point, ...] = Field(min_length=1)
+    point: tuple[Point, ...] = Field(min_length=1, max_length=MAX_POINTS)
     golden: tuple[Golden, ...] = ()
+
+    def wire_address(self, point: Point) -> int:
+        """0-based address as on the wire."""
+        return point.address - self.limits.address_base
+
+    def span(self, point: Point) -> tuple[int, int]:
+        """First and behind-the-last wire address of a point: registers, or bits in a bit table."""
+        first = self.wire_address(point)
+        return first, first + point.length
+
+    def forbidden(self) -> list[tuple[int, int]]:
+        """First and behind-the-last wire address of each range that is never read."""
+        base = self.limits.address_base
+        return [(first - base, last - base + 1) for first, last in self.limits.forbidden]
+
+    def max_count(self, function: int) -> int:
+        """The most registers or bits one read with this function code may ask for."""
+        return self.limits.max_bits if function <= 2 else self.limits.max_registers
+
+    def order(self, point: Point) -> WordOrder:
+        """The order that applies to the point: the device's default speaks only of numbers longer than a register."""
+        if point.order is not None:
+            return point.order
+        return self.limits.word_order if point.type != "string" and point.length > 1 else "ABCD"
+
+    def category(self, point: Point) -> str:
+        return point.category or self.device.category
+
+    def scaling(self, point: Point) -> Scaling:
+        return point.scaling
+
+    def named(self, name: str) -> Point:
+        """The point of that name. Raises KeyError."""
+        for point in self.point:
+            if point.name == name:
+                return point
+        raise KeyError(name)
+
+
+def load_profile(name: str, search: Sequence[Path] = ()) -> Profile:
+    """The profile called `name` ("schneider/pm5xxx"), from the first directory of `search` that has it, else ours.
+
+    A name that ends in .toml is a file. Raises ProfileError with every mistake found, lint errors included.
+    """
+    if name.endswith(".toml"):
+        return parse_profile(_read(Path(name), name), name)
+    for directory in search if PROFILE_NAME.fullmatch(name) else ():
+        path = directory / f"{name}.toml"
+        if _exists(path):
+            return parse_profile(_read(path, str(path)), str(path))
+    packaged = _packaged() / f"{name}.toml"
+    if PROFILE_NAME.fullmatch(name) and packaged.is_file():
+        return parse_profile(_read(packaged, name), name)
+    known = profile_names(search)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    where = f" in {', '.join(map(str, search))}, nor" if search else ""
+    raise ProfileError(name, [("(file)", f"no such profile{where} among those that come with us", hint)])
+
+
+def profile_names(search: Sequence[Path] = ()) -> list[str]:
+    """Names of all profiles that `load_profile` finds with the same `search`, sorted."""
+    files = [file for directory in (*search, _packaged()) for file in directory.glob("*/*.toml")]
+    names = {f"{file.parent.name}/{file.stem}" for file in files}
+    return sorted(name for name in names if PROFILE_NAME.fullmatch(name))
+
+
+@lru_cache(maxsize=CACHED_PROFILES)
+def parse_profile(text: str, subject: str = "profile") -> Profile:
+    """The profile written in `text` as TOML; `subject` names it in messages. Raises ProfileError."""
+    from drivers.lint import lint  # the linter decodes golden frames, so it stands above this module
+
+    try:
+        data = _tuples(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ProfileError(subject, [("(syntax)", str(error), "the file is not valid TOML")]) from error
+    try:
+        profile = Profile.model_validate(data)
+    except ValidationError as error:
+        findings = form_findings(error, data, Profile)
+        rest = survivors(error, data)
+        if rest is not None and rest["point"]:  # so that the sound points' mistakes of content are told as well
+            findings += lint(Profile.model_validate(rest))
+        raise ProfileError(subject, findings) from None
+    mistakes = lint(profile)
+    if mistakes:
+        raise ProfileError(subject, [*mistakes])
+    return profile
+
+
+def _packaged() -> Path:
+    return Path(str(resources.files("drivers"))) / "profiles"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a directory that may not be searched must not fall back to another profile silently
+        raise ProfileError(str(path), [("(file)", error.strerror or str(error), "may we read it?")]) from error
+
+
+def _read(path: Path, subject: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProfileError(subject, [("(file)", error.strerror or str(error), "is the path right?")]) from error
+    except ValueError as error:
+        raise ProfileError(subject, [("(file)", f"is not UTF-8 text: {error}", "save it as UTF-8")]) from error
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's lists as tuples: the models are frozen and strict."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
