@@ -39,7 +39,7 @@ class Reason(StrEnum):
     POINTS = "more points claimed than fit"
     LINES = "too many lines"
     FOREIGN = "line under another name"
-    SYNTAX = "not line protocol"
+    SYNTAX = "not a valid line"
     SERIES = "too many series of one gateway"
     STORE = "rejected by the database"
 

@@ -4,6 +4,8 @@ Writing a line twice changes nothing (its series and timestamp are the same), so
 every rejected line stands alone.
 """
 
+from dataclasses import dataclass
+
 from collector.bridge.check import BadLine, Reason
 from collector.errors import LinesRejected, StoreRefused, StoreTooLarge
 
@@ -12,6 +14,13 @@ from collector.errors import LinesRejected, StoreRefused, StoreTooLarge
 MAX_SEARCH = 64
 #: A server that takes less is misconfigured: nothing is given up for being large below this.
 MIN_BODY_BYTES = 65_536
+
+
+@dataclass(slots=True)
+class _Piece:
+    body: bytes
+    guilty: bool = False  #: known to hold a bad line, so not sent again as it is
+    bad_before: int | None = None  #: of a second half: bad lines known at the cut; none since, then it is guilty
 
 
 class Job:
@@ -27,7 +36,7 @@ class Job:
         self.dropped = 0  #: lines never stored
         self.requests = 0
         self._searches = 0
-        self._todo = _pack(bodies, max_bytes)
+        self._todo = [_Piece(body) for body in _pack(bodies, max_bytes)]
 
     @property
     def done(self) -> bool:
@@ -36,51 +45,65 @@ class Job:
     @property
     def body(self) -> bytes:
         """What to send next."""
-        return self._todo[-1]
+        return self._todo[-1].body
 
     def stored(self) -> None:
         """The database took `body`."""
         self.requests += 1
-        self.written += self._todo.pop().count(b"\n")
+        self.written += self._todo.pop().body.count(b"\n")
+        self._cut()
 
     def too_large(self, error: StoreTooLarge) -> None:
         """The database takes no body of this size: halves from now on. Raises StoreRefused below MIN_BODY_BYTES."""
         self.requests += 1
-        body = self._todo[-1]
+        body = self.body
         if len(body) <= MIN_BODY_BYTES:
             raise StoreRefused(f"{error}; and that to {len(body)} bytes: raise its limit")
         if body.count(b"\n") == 1:
-            self._give_up(self._todo.pop(), str(error))
+            self._todo.pop()
+            self._give_up(body, str(error))
         else:
             self.max_bytes = min(self.max_bytes, max(len(body) // 2, MIN_BODY_BYTES))
-            self._halve()
+        self._cut()
 
     def rejected(self, error: LinesRejected) -> None:
         """Some lines of `body` can never be stored."""
         self.requests += 1
-        body, detail = self._todo[-1], str(error)
+        body, detail = self.body, str(error)
         lines = body.count(b"\n")
         named = _present(error.lines, body)
         if lines == 1 or (error.dropped is not None and error.dropped >= lines):
-            self._give_up(self._todo.pop(), detail)
-        elif named:
-            rest = b"".join(line for line in body.splitlines(keepends=True) if line[:-1] not in named)
             self._todo.pop()
+            self._give_up(body, detail)
+        elif named:
+            self._todo.pop()
+            rest = b"".join(line for line in body.splitlines(keepends=True) if line[:-1] not in named)
             self._give_up(b"".join(line + b"\n" for line in body.splitlines() if line in named), detail)
             if error.others_written:
                 self.written += rest.count(b"\n")
             elif rest:
-                self._todo.append(rest)
+                self._todo.append(_Piece(rest))
         elif error.others_written and self._searches >= MAX_SEARCH:
-            self._doubt(self._todo.pop(), error)
+            self._todo.pop()
+            self._doubt(body, error)
         else:
             self._searches += error.others_written
-            self._halve()
+            self._todo[-1].guilty = True
+        self._cut()
 
-    def _halve(self) -> None:
-        body = self._todo.pop()
-        cut = body.rfind(b"\n", 0, len(body) // 2) + 1 or body.find(b"\n") + 1
-        self._todo += [body[cut:], body[:cut]]
+    def _cut(self) -> None:
+        """Make what comes next small enough, and do not send again what is known to hold a bad line."""
+        while self._todo:
+            piece = self._todo[-1]
+            if piece.body.count(b"\n") == 1:
+                return
+            if piece.guilty or piece.bad_before == len(self.bad):
+                cut = piece.body.rfind(b"\n", 0, len(piece.body) // 2) + 1 or piece.body.find(b"\n") + 1
+                self._todo[-1:] = [_Piece(piece.body[cut:], bad_before=len(self.bad)), _Piece(piece.body[:cut])]
+            elif len(piece.body) > self.max_bytes:
+                self._todo[-1:] = [_Piece(body) for body in reversed(_pieces(piece.body, self.max_bytes))]
+            else:
+                return
 
     def _give_up(self, body: bytes, detail: str) -> None:
         self.bad += [BadLine(Reason.STORE, line, detail) for line in body.splitlines()]

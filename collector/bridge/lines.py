@@ -1,7 +1,7 @@
 """The grammar of InfluxDB line protocol, as regular expressions that run over a whole payload at C speed.
 
 Stricter than the servers where they only guess: no control characters, an explicit timestamp on every line, no
-comments and no empty lines.
+comments and no empty lines; and every line says who writes it, once.
 """
 
 import re
@@ -18,7 +18,17 @@ _BOOL = rb"(?:[tT](?:rue|RUE)?+|[fF](?:alse|ALSE)?+)"
 _VALUE = rb"(?:" + _NUMBER + rb"|" + _TEXT + rb"|" + _BOOL + rb")"
 _FIELD = _KEY + rb"=" + _VALUE
 _HEAD = _MEASUREMENT + rb"(?:," + _KEY + rb"=" + _TAG_VALUE + rb")*+"
-_LINE = _HEAD + rb" " + _FIELD + rb"(?:," + _FIELD + rb")*+ -?\d{1,19}+"
+#: The tags that say who writes stand first, in this order, and once: a second `gateway=` could win over the first.
+_OWN_HEAD = (
+    _MEASUREMENT
+    + b"".join(rb"," + key + rb"=" + _TAG_VALUE for key in (b"city", b"site", b"gateway", b"device"))
+    + rb"(?:,(?!(?:city|site|gateway|device)=)"
+    + _KEY
+    + rb"="
+    + _TAG_VALUE
+    + rb")*+"
+)
+_LINE = _OWN_HEAD + rb" " + _FIELD + rb"(?:," + _FIELD + rb")*+ -?\d{1,19}+"
 
 _BODY_RE = re.compile(rb"(?:" + _LINE + rb"\n)*+")
 _LINE_RE = re.compile(_LINE)
