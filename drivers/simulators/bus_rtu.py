@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 
+from drivers.modbus.rtu import crc16, seal
 from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED
 from drivers.simulators.unit import ENCAPSULATED, REPORT_SERVER_ID, Unit
 
@@ -21,26 +22,6 @@ RESET_S = 0.2
 #: Functions 1 to 6 are asked in 8 bytes; 15 and 16 carry their own byte count.
 _LAST_OF_FIXED, _FIXED_SIZE = 6, 8
 _WRITE_MANY = (15, 16)
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0xA001 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_CRC = _crc_table()
-
-
-def crc16(data: bytes) -> int:
-    """Checksum of an RTU frame, sent low byte first; 0 over a frame that ends with its own (V1.02, section 6.2.2)."""
-    crc = 0xFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]
-    return crc
 
 
 class RtuBus:
@@ -125,7 +106,7 @@ class RtuBus:
         fault, pdu = unit.fault, unit.answer(request[1:-2])
         wait = self._turnaround_s + (len(request) + 3.5) * self._character_s
         if fault is None:
-            self._send_after(wait, _frame(request[0], pdu), yields=True)
+            self._send_after(wait, seal(request[0], pdu), yields=True)
             return
         unit.fault = fault.used()
         if fault.kind == "silent":
@@ -138,7 +119,7 @@ class RtuBus:
         else:
             if fault.kind == "echo":
                 self._write(request)
-            frame = fault.spoil_frame(_frame(*fault.spoil_answer(request[0], pdu)), self.noise)
+            frame = fault.spoil_frame(seal(*fault.spoil_answer(request[0], pdu)), self.noise)
             self._send_after(wait + fault.delay_s, frame, yields=fault.kind != "late")
 
     def _send_after(self, wait: float, frame: bytes, *, yields: bool) -> None:
@@ -186,8 +167,3 @@ def _request_size(held: bytearray) -> int:
     if function in _WRITE_MANY:
         return 9 + held[6] if len(held) > 6 else 0
     return {REPORT_SERVER_ID: 4, ENCAPSULATED: 7}.get(function, 0)
-
-
-def _frame(unit: int, pdu: bytes) -> bytes:
-    body = bytes((unit,)) + pdu
-    return body + crc16(body).to_bytes(2, "little")

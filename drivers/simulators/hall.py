@@ -17,7 +17,7 @@ MAX_ADVANCE_S = 7 * DAY_S
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Where a device stands: on which feed (see `HallModel.feed_kw`), with which share of it, and its own name.
+    """Where a device stands: on which feed (see `HallModel.feeds`), with which share of it, and its own name.
 
     The name gives every device small differences of its own, so that no two sensors agree to the last digit.
     """
@@ -25,6 +25,8 @@ class Seat:
     name: str
     feed: str = "it"
     share: float = 1.0
+    phases: int = 3  #: 1 or 3
+    battery_blocks: int = 32  #: of 12 V in series behind a UPS
 
 
 class _Drift:
