@@ -4,16 +4,14 @@ A reload reads and checks the new configuration first; if anything is wrong with
 """
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
 import signal
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from drivers.links import Links
 
 from collector import notify
 from collector.clock import Clock, SystemClock
@@ -27,6 +25,7 @@ from collector.publish import Uplink, UplinkOptions
 from collector.settings import Settings, load_settings
 from collector.settings import Uplink as UplinkSettings
 from collector.spool import Spool
+from drivers.links import Links
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,10 @@ class Daemon:
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         notify.extend_timeout(120)  # compiling without a cache on a small machine
-        await asyncio.to_thread(warm)
+        for fault in await asyncio.to_thread(warm):
+            log.warning("kernel cache: %s; compiled anew", fault)
+        # Modules and kernels are here to stay: a full collection over them would cost a tick now and then.
+        gc.freeze()
         while settings is not None:
             settings = await self._work(settings)
         return 0
@@ -143,7 +145,7 @@ class Daemon:
                 return None
             if self._wish.reload:
                 self._wish.reload = False
-                notify.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+                notify.reloading(int(self._clock.mono() * 1e6))
                 try:
                     return await asyncio.to_thread(self._load)
                 except ConfigError as error:

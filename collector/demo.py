@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from collector.clock import SystemClock
 from collector.errors import CollectorError
 
 CITY, SITE, GATEWAY, CENTRE = "city-a", "hall-1", "gw-1", "centre-1"
@@ -199,10 +200,10 @@ class Demo:
         return process
 
     def _until(self, name: str, condition: Any) -> None:
-        give_up = time.monotonic() + START_S
+        give_up = SystemClock.mono() + START_S
         while not condition():
             process = self._parts.get(name)
-            if (process is not None and process.poll() is not None) or time.monotonic() > give_up:
+            if (process is not None and process.poll() is not None) or SystemClock.mono() > give_up:
                 raise self._failure(name)
             time.sleep(0.05)
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from collector.cli import DEVICE_FAULT
+from collector.clock import SystemClock
 
 #: What a device shows in the table: the first point of each of these units, in this order.
 HEADLINE_UNITS = ("kW", "W", "°C", "%RH", "%", "V", "A", "Hz", "kWh")
@@ -56,12 +57,12 @@ def _watch(demo: Any, site: dict[str, Any], seconds: float, as_json: bool) -> No
 
     units = _units(site)
     console = Console()
-    end = time.monotonic() + seconds
+    end = SystemClock.mono() + seconds
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else None
     if live is not None:
         live.start()
     try:
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - SystemClock.mono()) > 0:
             time.sleep(min(REFRESH_S, left))
             demo.alive()
             if live is not None:
