@@ -46,6 +46,8 @@ class DeadLetters:
         self._append(pending)
 
     def _append(self, texts: list[str]) -> None:
+        if not texts:
+            return
         with self._path.open("a", encoding="ascii") as file:
             file.writelines(texts)
             file.flush()

@@ -46,8 +46,8 @@ _UPSERT = (
 )
 _LATEST = """
 SELECT measurement, tags, field, ts_ns, value
-FROM (SELECT *, (SELECT max(ts_ns) FROM points WHERE series = series.id) AS last FROM series)
-JOIN points ON points.series = id AND ts_ns = last
+FROM (SELECT s.*, (SELECT max(ts_ns) FROM points WHERE series = s.id) AS last FROM series AS s) AS newest
+JOIN points ON points.series = newest.id AND ts_ns = last
 ORDER BY measurement, tags, field
 """
 
