@@ -120,7 +120,7 @@ class Health:
 def _bus(bus: Bus, uptime_s: float) -> dict[str, Any]:
     return {
         "name": bus.name,
-        "line": bus.plan.address.line,
+        "line": str(bus.plan.address),
         "open": bus.is_open,
         "error": bus.error,
         "losses": bus.losses,

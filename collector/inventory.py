@@ -5,13 +5,12 @@ Numbers never change while the daemon runs; the list of blocks grows when a devi
 
 from dataclasses import dataclass
 
-from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
-
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus
 from drivers.base import LinkCost, Request
+from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
 from drivers.profile import Point, Profile, load_profile
 
 #: Round trip assumed for a TCP device before one was measured: a switch, a gateway's CPU.
@@ -120,17 +119,17 @@ def point_spec(
     profile: Profile, point: Point, device: str, tags: tuple[tuple[str, str], ...], interval_s: float
 ) -> PointSpec:
     """A profile's point as the stages after poll see it."""
-    scaling = profile.scaling(point)
+    scaling = point.scaling
     low, high = point.range or (float("-inf"), float("inf"))
     return PointSpec(
         device=device,
         name=point.name,
-        category=point.category or profile.device.category,
+        category=profile.category(point),
         tags=tags,
         type=point.type,
-        order=point.order or profile.limits.word_order,
+        order=profile.order(point),
         bit=-1 if point.bit is None else point.bit,
-        registers=point.registers or 1,
+        registers=point.length,
         mul=scaling.mul,
         add=scaling.add,
         div=scaling.div,
@@ -138,7 +137,7 @@ def point_spec(
         low=low,
         high=high,
         invalid=point.invalid,
-        state=point.kind == "state" or point.type == "bool",
+        state=point.is_state,
         deadband=point.deadband,
         interval_s=interval_s * point.every,
     )

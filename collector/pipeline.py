@@ -8,9 +8,10 @@ import asyncio
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector.aggregate import Aggregate
+from collector.bus import LinkFactory
 from collector.clock import Clock, is_sane
 from collector.decode import Decode
 from collector.encode import Encode
@@ -18,7 +19,7 @@ from collector.errors import SpoolError
 from collector.filter import Filter
 from collector.intake import Intake
 from collector.inventory import Inventory
-from collector.poll import LinkFactory, Poller
+from collector.poll import Poller
 from collector.settings import Settings
 from collector.spool import Spool
 from collector.types import Quality, RawBatch, Row
@@ -135,6 +136,8 @@ class Pipeline:
             self._known_blocks = len(blocks)
         samples = self._decode(raw, clock_sane=is_sane(now_ns))
         keep = self._filter(samples)
+        if samples.texts:
+            samples = replace(samples, texts=self._filter.texts(samples))
         windows = self._aggregate(samples, now_ns)
         rows = self._encode(samples, keep, windows, self._next_seq)
         for category, body, points in notes:

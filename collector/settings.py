@@ -175,7 +175,7 @@ def _bus_findings(buses: list[dict[str, Any]], file: str) -> list[Finding]:
         except ProfileError as error:
             findings += [Finding(file, f"bus[{i}].url", repr(url), reason, hint) for _, reason, hint in error.findings]
             continue
-        first = owner.setdefault(address.line, i)
+        first = owner.setdefault(address.place, i)
         if first != i:
             hint = "one owner per line: give all its units to one bus"
             findings.append(Finding(file, f"bus[{i}].url", repr(url), f"same line as bus[{first}]", hint))

@@ -52,6 +52,11 @@ class BusAddress:
         return f"rtu+tcp://{host}:{self.port}" + ("" if self.baud == 9600 else f"?baud={self.baud}")
 
     @property
+    def place(self) -> str:
+        """What only one bus may own: the port's path or host:port, whatever is spoken there."""
+        return self.path or f"{self.host}:{self.port}"
+
+    @property
     def line(self) -> str:
         """The line settings as technicians say them, e.g. `9600 8N1`."""
         return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}"

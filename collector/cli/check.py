@@ -59,7 +59,7 @@ def _plan(inventory: Any) -> dict[str, Any]:
         buses.append(
             {
                 "name": bus.name,
-                "line": bus.address.line,
+                "line": str(bus.address),
                 "units": units,
                 "reads_per_s": round(bus.reads_per_s, 3),
                 "load": round(bus.load, 4),
