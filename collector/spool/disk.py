@@ -1,8 +1,8 @@
 """What the spool asks of the file system: one owner, a reserve for bad days, and names that survive a power cut."""
 
-import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from collector.errors import SpoolLocked
@@ -93,17 +93,12 @@ class Reserve:
                     os.posix_fallocate(fd, 0, self._size)
             finally:
                 os.close(fd)
-        except OSError as error:
+        except OSError:  # read-only, quota, gone: there is none, whatever the reason
             self.release()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-                return False
-            raise
+            return False
         return True
 
     def release(self) -> None:
         """Give the space back to the file system."""
-        try:
+        with suppress(OSError):
             self._path.unlink(missing_ok=True)
-        except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EIO):
-                raise

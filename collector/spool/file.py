@@ -4,12 +4,12 @@ WAL with synchronous=FULL: a returned commit survives power loss on storage that
 used by one thread at a time: before 3.51.3 a second writing connection can corrupt the file (the WAL-reset bug).
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from collector.errors import SpoolFull
+from collector.spool.acks import CONFIRMED, Acks
 from collector.spool.format import (
     COLUMNS,
     PAGE_BYTES,
@@ -35,13 +35,7 @@ MAX_POINTS = 1 << 32
 
 _POINTS = f"CASE WHEN typeof(points) = 'integer' AND points BETWEEN 0 AND {MAX_POINTS} THEN points ELSE 0 END"
 _TS_NS = "CASE WHEN typeof(ts_ns) = 'integer' THEN ts_ns END"
-#: Seals a confirmation, so that a flipped bit cannot confirm another row: the damaged one is as if never made.
-_MARK = "seq % 65521 * 64 + uplink"
-_PENDING = f"""
-SELECT {COLUMNS} FROM row
-WHERE seq > ? AND seq < ? AND seq NOT IN (SELECT seq FROM acked WHERE seq = row.seq AND uplink = ? AND mark = {_MARK})
-ORDER BY seq
-"""
+_PENDING = f"SELECT {COLUMNS} FROM row WHERE seq > ? AND seq < ? AND NOT {CONFIRMED} ORDER BY seq"
 
 
 class SpoolFile:
@@ -60,6 +54,7 @@ class SpoolFile:
         except BaseException:
             self._db.close()
             raise
+        self.acks = Acks(self._db)
         self.ledger = found
         self.was_unclean = not found.clean
         self._saved = found.to_text()
@@ -85,23 +80,22 @@ class SpoolFile:
         with self.transaction():
             self.ledger.clean = False
             self._change_uplinks(uplinks)
-        while MARGIN_PAGES > self._free_pages() and self.ledger.held_rows:
+        while self._free_pages() < MARGIN_PAGES and self.ledger.held_rows:
             with self.transaction():
                 self._drop_oldest(MARGIN_PAGES - self._free_pages())
 
     def _change_uplinks(self, uplinks: Sequence[str]) -> None:
+        """New uplinks first: a row that only a removed one lacked is wanted by the one that replaces it."""
         ledger = self.ledger
         for name in set(ledger.uplinks) - set(uplinks):
-            self._db.execute("DELETE FROM acked WHERE uplink = ?", (ledger.uplinks.pop(name),))
+            self.acks.forget_uplink(ledger.uplinks.pop(name))
             del ledger.acked[name]
-        numbers = list(ledger.uplinks.values())
-        complete = f"SELECT seq FROM acked WHERE mark = {_MARK} GROUP BY seq HAVING count(*) = ?"
-        for (seq,) in self._db.execute(complete, (len(numbers),)).fetchall():
-            self._free(seq)
         for name in uplinks:
             if name not in ledger.uplinks:
                 ledger.uplinks[name] = min(set(range(len(uplinks))) - set(ledger.uplinks.values()))
                 ledger.acked[name] = 0
+        for seq in self.acks.complete(len(uplinks)):
+            self._free(seq)
 
     def append(self, rows: Sequence[Row]) -> int:
         """Add `rows`, dropping the oldest where they do not fit. Returns their number.
@@ -144,10 +138,6 @@ class SpoolFile:
         """Write one row, without the books. False when its number is taken."""
         return self._db.execute("INSERT OR IGNORE INTO row VALUES (?, ?, ?, ?, ?, ?)", sealed(row)).rowcount == 1
 
-    def insert_acks(self, acks: Iterable[tuple[int, int, int]]) -> None:
-        """Write confirmations as they were read from another file, without the books."""
-        self._db.executemany("INSERT OR REPLACE INTO acked VALUES (?, ?, ?)", acks)
-
     def fetch(self, uplink: str, after_seq: int, before_seq: int | None, limit_bytes: int) -> list[Row]:
         """Rows `uplink` has not confirmed, oldest first; more than one only within `limit_bytes`."""
         end = self.ledger.next_seq
@@ -183,23 +173,15 @@ class SpoolFile:
 
     def _ack(self, uplink: str, seq: int) -> bool:
         number, others = self.ledger.uplinks[uplink], len(self.ledger.uplinks) - 1
-        if others:
-            found = self._db.execute(f"SELECT uplink FROM acked WHERE seq = ? AND mark = {_MARK}", (seq,))
-            done = [n for (n,) in found.fetchall()]
-            if number in done:
-                return False
-            if len(done) < others:
-                return self._note_ack(uplink, seq)
-        return self._free(seq)
-
-    def _note_ack(self, uplink: str, seq: int) -> bool:
+        done = self.acks.of(seq) if others else []
+        if number in done:
+            return False
+        if len(done) == others:
+            return self._free(seq)
         self._make_room(1)
-        noted = self._db.execute(
-            f"INSERT OR REPLACE INTO acked SELECT seq, uplink, {_MARK} FROM (SELECT seq, ? AS uplink FROM row WHERE seq = ?)",
-            (self.ledger.uplinks[uplink], seq),
-        ).rowcount
+        noted = self.acks.add(seq, number)
         self.ledger.acked[uplink] += noted
-        return noted == 1
+        return noted
 
     def _free(self, seq: int) -> bool:
         """Delete a row that every uplink has. False when there is no such row."""
@@ -212,16 +194,9 @@ class SpoolFile:
         return True
 
     def _forget_acks(self, first: int, last: int) -> None:
-        """Delete the confirmations of rows that leave."""
-        if len(self.ledger.uplinks) == 1:
-            return  # there are none: its confirmations delete the rows themselves
-        names = {number: name for name, number in self.ledger.uplinks.items()}
-        gone = self._db.execute(
-            f"DELETE FROM acked WHERE seq BETWEEN ? AND ? RETURNING uplink, mark = {_MARK}", (first, last)
-        )
-        for number, sound in gone.fetchall():
-            if sound:
-                self.ledger.acked[names[number]] -= 1
+        gone = self.acks.forget(first, last)
+        for name, number in self.ledger.uplinks.items():
+            self.ledger.acked[name] -= gone[number]
 
     def _free_pages(self) -> int:
         """Pages that can still be filled: up to the cap or, when the disk is full, those inside the file."""
@@ -285,21 +260,15 @@ class SpoolFile:
         ledger = self.ledger
         self._db.execute("DELETE FROM row WHERE seq < 1 OR seq >= ?", (ledger.next_seq,))  # no such row was accepted
         rows, points = self._db.execute(f"SELECT count(*), coalesce(sum({_POINTS}), 0) FROM row").fetchone()
-        missing = ledger.held_rows - rows
+        missing: int = ledger.held_rows - rows
         if missing or ledger.held_points != points:
             ledger.drop("corrupt", missing, ledger.held_points - points)
-        count = (
-            f"SELECT uplink, count(*) FROM acked WHERE mark = {_MARK} AND seq IN (SELECT seq FROM row) GROUP BY uplink"
-        )
-        found = dict(self._db.execute(count).fetchall())
+        found = self.acks.count()
         ledger.acked = {name: found.get(number, 0) for name, number in ledger.uplinks.items()}
         return missing
 
     def check(self, max_bytes: int) -> None:
-        """After an unclean stop: SQLite's quick check of the pages, then the books against the rows.
-
-        A file over `max_bytes` is not read through. Raises sqlite3.DatabaseError for a damaged one.
-        """
+        """After an unclean stop: the pages up to `max_bytes` of file, then the books. Raises sqlite3.DatabaseError."""
         if self.path.stat().st_size <= max_bytes:
             (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if found != b"ok":
@@ -320,13 +289,10 @@ class SpoolFile:
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
-        """Close without a word about it in the file: the next start will call the stop unclean."""
+        """Close the file; SQLite folds the log into it. Without `mark_clean` the next start calls the stop unclean."""
         self._db.close()
 
-    def close_clean(self) -> None:
-        """Mark the file clean, fold the log into it and close it."""
-        try:
-            with self.transaction():
-                self.ledger.clean = True
-        finally:
-            self._db.close()
+    def mark_clean(self) -> None:
+        """Say in the file that it was stopped properly; nothing may be written after that."""
+        with self.transaction():
+            self.ledger.clean = True

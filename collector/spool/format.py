@@ -146,4 +146,5 @@ def read_ledger(connection: sqlite3.Connection) -> Ledger | None:
 
 
 def write_ledger(connection: sqlite3.Connection, text: str) -> None:
+    """Store the books with their checksum, in the transaction that is open."""
     connection.execute("INSERT OR REPLACE INTO ledger VALUES (1, ?, ?)", (text, zlib.crc32(text.encode())))

@@ -80,21 +80,19 @@ def finish_replacement(path: Path, stamp: str) -> None:
         disk.fsync_directory(path)
 
 
-def replace(path: Path, *, max_bytes: int, stamp: str) -> Ledger:
+def replace(path: Path, *, max_bytes: int, stamp: str, known: Ledger | None = None) -> Ledger:
     """Put a new spool in the place of a damaged one. Returns its ledger; raises sqlite3.Error or OSError.
 
-    Where the damaged file's ledger can be read, identity, sequence and books go on and verified rows are carried
-    over; the others are booked as dropped. Where it cannot, the new spool has a new identity: rows of the old one
-    stay in the renamed file, because nobody could tell any more which numbers were given.
+    Where the ledger is known or can be read, identity, sequence and books go on, verified rows are carried over and
+    the others booked as dropped. Where it cannot, the new spool has a new identity, and the old one's rows stay in the
+    renamed file: nobody could tell any more which numbers were given.
     """
     new = disk.beside(path, ".new")
     _remove(new)
     with closing(connect(path)) as source:
         source.execute("PRAGMA query_only = ON")
-        ledger = _ledger_of(source)
-        known = ledger is not None
-        if ledger is None:
-            ledger = Ledger()
+        known = known or _ledger_of(source)
+        ledger = known or Ledger()
         ledger.damaged_files += 1
         create(new, ledger)
         target = SpoolFile(new, max_bytes=max_bytes)
@@ -128,7 +126,7 @@ def _carry_over(source: sqlite3.Connection, target: SpoolFile) -> None:
             with target.transaction():
                 target.ledger.salvaged_rows += sum(target.insert(row) for row in batch)
         with target.transaction():
-            target.insert_acks(acks)
+            target.acks.insert(acks)
     except sqlite3.Error as error:
         if is_damage(error):
             raise
