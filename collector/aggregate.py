@@ -1,0 +1,130 @@
+"""aggregate: tumbling windows of the good readings, aligned to UTC."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from collector.kernels import aggregate as kernels
+from collector.types import Float64, Int64, PointSpec, Samples, WindowRows
+
+SECOND_NS = 1_000_000_000
+#: A window closes this much after its end, so that the readings of the tick that crosses it are still inside.
+GRACE_NS = 2 * SECOND_NS
+#: A clock found this far behind the open windows was wrong before; less is an adjustment that time will make up for.
+FAR_NS = 86_400 * SECOND_NS
+
+
+class Aggregate:
+    """Mean, lowest, highest, last and count of each point's good readings per window.
+
+    All points of one width close together, `GRACE_NS` after the window's end by the clock. Each window closes once:
+    after a clock was set back, readings of closed windows only count in `late`. Windows during which nothing ran
+    (a stall, a clock set forward) give no rows.
+    """
+
+    def __init__(self, points: Sequence[PointSpec], windows_s: Sequence[int]) -> None:
+        numbers = [i for i, p in enumerate(points) if p.type != "string"]
+        self._order = np.array(sorted(numbers, key=lambda i: points[i].device), np.int32)
+        self._interval = np.array([max(round(p.interval_s * 1e9), 1) for p in points], np.int64)
+        self._is_state = np.array([p.state or p.type == "bool" for p in points], np.bool_)
+        self._width = np.array(windows_s, np.int64) * SECOND_NS
+        self._start = np.zeros(len(windows_s), np.int64)
+        self._slot = np.zeros(len(windows_s), np.int64)
+        self._state = np.zeros((2 * len(windows_s), len(points), kernels.STATE_COLUMNS))
+        self._late = np.zeros(len(windows_s), np.int64)
+        self._since_ns: int | None = None
+        self._newest_ns = 0
+
+    @property
+    def late(self) -> int:
+        """Good readings left out of a window, because it was closed or they came from a clock ahead of ours."""
+        return int(self._late.sum())
+
+    def __call__(self, samples: Samples, now_ns: int) -> list[WindowRows]:
+        """Take in the samples, all of them taken before `now_ns`; returns the windows that closed."""
+        closed: list[WindowRows] = []
+        if self._since_ns is None:
+            self._since_ns = self._newest_ns = int(samples.ts_ns.min(initial=now_ns))
+            self._start[:] = self._since_ns // self._width * self._width
+        if len(self._width):
+            self._accumulate(samples, now_ns, closed)
+        stepped_back = now_ns < self._newest_ns - GRACE_NS
+        self._newest_ns = now_ns if stepped_back else max(now_ns, self._newest_ns)
+        for w in range(len(self._width)):
+            if stepped_back:
+                # What comes when the clock is here again belongs to the same window by name only.
+                self._close(w, closed, empty=False)
+                self._close(w, closed, empty=False)
+            if self._start[w] - now_ns > FAR_NS:
+                self._start[w] = (now_ns // self._width[w] + 1) * self._width[w]
+            behind = now_ns - GRACE_NS - self._start[w]
+            if behind >= 2 * self._width[w]:
+                self._skip_to(w, now_ns - GRACE_NS, closed)
+            elif behind >= self._width[w]:
+                self._close(w, closed)
+        return closed
+
+    def _accumulate(self, samples: Samples, now_ns: int, closed: list[WindowRows]) -> None:
+        taken = 0
+        while taken < len(samples):
+            taken = kernels.accumulate(
+                taken,
+                samples.point,
+                samples.ts_ns,
+                samples.value,
+                samples.quality,
+                now_ns + GRACE_NS,
+                self._start,
+                self._width,
+                self._slot,
+                self._late,
+                self._state,
+            )
+            if taken < len(samples):
+                ts_ns = int(samples.ts_ns[taken])
+                for w in np.flatnonzero(ts_ns - self._start >= 2 * self._width):
+                    self._skip_to(int(w), ts_ns, closed)
+
+    def _skip_to(self, w: int, ts_ns: int, closed: list[WindowRows]) -> None:
+        """Close what is open and go on with the window of `ts_ns`, beyond the next one."""
+        self._close(w, closed)
+        self._close(w, closed, empty=False)
+        self._start[w] = ts_ns // self._width[w] * self._width[w]
+
+    def _close(self, w: int, closed: list[WindowRows], *, empty: bool = True) -> None:
+        """Close the current window; with `empty` False only if a reading is inside, else it stays."""
+        state = self._state[2 * w + self._slot[w]]
+        if not empty and not state[:, kernels.COUNT].any():
+            return
+        start, width = int(self._start[w]), int(self._width[w])
+        rows = self._rows(state, start, width)
+        if len(rows):
+            closed.append(rows)
+        state[:] = 0.0
+        self._slot[w] = 1 - self._slot[w]
+        self._start[w] = start + width
+
+    def _rows(self, state: Float64, start: int, width: int) -> WindowRows:
+        expected = self._due(start + width) - self._due(start)
+        told = (expected > 0) | (state[:, kernels.COUNT] > 0)
+        point = self._order[told[self._order]]
+        count, first, total, low, high, last = state[point].T
+        nothing = count == 0
+        not_averaged = nothing | self._is_state[point]
+        mean = np.clip(first + total / np.maximum(count, 1.0), low, high)
+        return WindowRows(
+            window_s=width // SECOND_NS,
+            point=point,
+            ts_ns=np.full(len(point), start, np.int64),
+            mean=np.where(not_averaged, np.nan, mean),
+            low=np.where(not_averaged, np.nan, low),
+            high=np.where(not_averaged, np.nan, high),
+            last=np.where(nothing, np.nan, last),
+            count=count.astype(np.int32),
+            expected=expected[point].astype(np.int32),
+        )
+
+    def _due(self, ts_ns: int) -> Int64:
+        """How many readings of each point were due from the start until `ts_ns`."""
+        running_ns = max(ts_ns - (self._since_ns or 0), 0)
+        return -(-running_ns // self._interval)

@@ -1,0 +1,149 @@
+"""decode: the bytes of the tick's answers become samples with a value and a quality."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from collector.kernels import decode as kernels
+from collector.types import BlockSpec, Outcome, PointSpec, Quality, RawBatch, Samples
+
+_KINDS = {"u": kernels.UNSIGNED, "s": kernels.SIGNED, "f": kernels.FLOAT}
+_BYTES = {"u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "f32": 4, "f64": 8, "bool": 2}
+#: Function codes 1 and 2 answer with bits, the first one in the lowest bit of the first byte (Modbus V1.1b3, 6.1).
+_BIT_FUNCTIONS = (1, 2)
+#: Each sentinel is one comparison per reading; no known device has more than five.
+MAX_INVALID = 16
+
+
+class Decode:
+    """Turns each tick's records into samples.
+
+    `points` are all points there are; `set_blocks` tells where they lie and must come before the first call. Raises
+    ValueError for a point or block that cannot be decoded.
+    """
+
+    def __init__(self, points: Sequence[PointSpec]) -> None:
+        self._points = points
+        meanings = [(_scale(p), _patterns(p)) for p in points]
+        number_of = {meaning: number for number, meaning in enumerate(dict.fromkeys(meanings))}
+        self._scale_of = [number_of[meaning] for meaning in meanings]
+        self._scales = np.array([scale for scale, _ in number_of], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
+        self._first_invalid = np.cumsum([0, *(len(patterns) for _, patterns in number_of)], dtype=np.int64)
+        self._invalid = np.array([pattern for _, patterns in number_of for pattern in patterns], np.uint64)
+        self._known = 0
+        self._first = np.zeros(1, np.int64)
+        self._need = np.empty(0, np.int64)
+        self._members = np.empty((0, kernels.MEMBER_COLUMNS), np.int32)
+        self._strings: dict[int, list[tuple[int, int, int]]] = {}  # block → (point, byte offset, bytes)
+
+    def set_blocks(self, blocks: Sequence[BlockSpec]) -> None:
+        """Take the blocks that are new; those already known keep their numbers and do not change."""
+        new = blocks[self._known :]
+        members = [self._members_of(number, block) for number, block in enumerate(new, self._known)]
+        ends = self._first[-1] + np.cumsum([len(m) for m in members], dtype=np.int64)
+        flat = np.array([row for m in members for row in m], np.int32).reshape(-1, kernels.MEMBER_COLUMNS)
+        self._first = np.concatenate((self._first, ends))
+        self._need = np.concatenate((self._need, np.array([_bytes_of(b) for b in new], np.int64)))
+        self._members = np.concatenate((self._members, flat))
+        self._known = len(blocks)
+
+    def __call__(self, batch: RawBatch, *, clock_sane: bool = True) -> Samples:
+        """One sample per point of each record; a failed record's are COMM_ERROR.
+
+        With `clock_sane` False what would be GOOD is CLOCK_UNSURE. Raises IndexError for an unknown block.
+        """
+        total = int(np.diff(self._first)[batch.block].sum())
+        samples = Samples(
+            point=np.empty(total, np.int32),
+            ts_ns=np.empty(total, np.int64),
+            value=np.empty(total, np.float64),
+            quality=np.empty(total, np.uint8),
+            texts=self._texts(batch) if self._strings else (),
+        )
+        if total:
+            kernels.decode(
+                batch.image,
+                batch.block,
+                batch.start,
+                batch.ts_ns,
+                batch.outcome,
+                int(Quality.GOOD if clock_sane else Quality.CLOCK_UNSURE),
+                self._first,
+                self._need,
+                self._members,
+                self._scales,
+                self._first_invalid,
+                self._invalid,
+                samples.point,
+                samples.ts_ns,
+                samples.value,
+                samples.quality,
+            )
+        return samples
+
+    def _members_of(self, number: int, block: BlockSpec) -> list[tuple[int, ...]]:
+        members: list[tuple[int, ...]] = []
+        for p, offset in zip(block.points, block.offsets, strict=True):
+            point = self._points[p]
+            if block.function in _BIT_FUNCTIONS:
+                fits = 0 <= offset < block.count and point.type == "bool"
+                members.append((p, offset // 8, 1, 0, kernels.BIT, offset % 8, self._scale_of[p]))
+            else:
+                size = 2 * point.registers if point.type == "string" else _BYTES[point.type]
+                fits = offset >= 0 and 2 * offset + size <= 2 * block.count
+                if point.type == "string":
+                    self._strings.setdefault(number, []).append((p, 2 * offset, size))
+                else:
+                    kind = kernels.BIT if point.type == "bool" else _KINDS[point.type[0]]
+                    mask = _mask(point.order, size)
+                    members.append((p, 2 * offset, size, mask, kind, max(point.bit, 0), self._scale_of[p]))
+            if not fits:
+                raise ValueError(
+                    f"block {number} of {block.device} (function {block.function}, {block.count} from address "
+                    f"{block.address}): point {point.name} ({point.type}) at offset {offset} does not lie inside"
+                )
+        return members
+
+    def _texts(self, batch: RawBatch) -> tuple[tuple[int, int, str], ...]:
+        holders = np.isin(batch.block, list(self._strings)) & (batch.outcome == Outcome.OK)
+        found = []
+        for r in np.flatnonzero(holders).tolist():
+            block, start = int(batch.block[r]), int(batch.start[r])
+            data = batch.image[start : start + int(self._need[block])].tobytes()
+            for p, at, size in self._strings[block]:
+                text = _text(data[at : at + size], self._points[p].order)
+                if text and len(data) >= at + size:
+                    found.append((p, int(batch.ts_ns[r]), text))
+        return tuple(found)
+
+
+def _bytes_of(block: BlockSpec) -> int:
+    return (block.count + 7) // 8 if block.function in _BIT_FUNCTIONS else 2 * block.count
+
+
+def _mask(order: str, size: int) -> int:
+    """Byte k of the value is byte `k ^ mask` of its registers: swapping words and swapping bytes are both an XOR."""
+    swap_words = size - 2 if order in ("CDAB", "DCBA") else 0
+    swap_bytes = 1 if order in ("BADC", "DCBA") else 0
+    return swap_words | swap_bytes
+
+
+def _scale(point: PointSpec) -> tuple[float, ...]:
+    return (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
+
+
+def _patterns(point: PointSpec) -> tuple[int, ...]:
+    """The point's sentinels as they look in its registers, without a sign."""
+    if len(point.invalid) > MAX_INVALID:
+        raise ValueError(f"{point.device} {point.name}: {len(point.invalid)} invalid patterns, at most {MAX_INVALID}")
+    if point.type == "string":
+        return ()
+    return tuple(pattern & ((1 << (8 * _BYTES[point.type])) - 1) for pattern in point.invalid)
+
+
+def _text(data: bytes, order: str) -> str:
+    """Two characters per register up to the first NUL, without padding and control characters."""
+    if order in ("BADC", "DCBA"):
+        data = b"".join(data[k + 1 : k - 1 if k else None : -1] for k in range(0, len(data), 2))
+    text = data.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return "".join(c for c in text if c.isprintable()).strip()

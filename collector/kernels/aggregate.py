@@ -1,0 +1,66 @@
+"""Statistics of the open windows."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.kernels._jit import kernel
+
+GOOD, CLOCK_UNSURE = 0, 6  # collector.types.Quality
+#: Columns of `state`. SUM is that of the differences to FIRST: a counter at 1e9 keeps all digits of its mean.
+COUNT, FIRST, SUM, LOW, HIGH, LAST, STATE_COLUMNS = 0, 1, 2, 3, 4, 5, 6
+
+u64 = np.uint64
+
+
+@kernel(
+    "int64(int64, int32[::1], int64[::1], float64[::1], uint8[::1], int64, int64[::1], int64[::1], int64[::1],"
+    " int64[::1], float64[:,:,::1])"
+)
+def accumulate(
+    begin: int,
+    point: NDArray[np.int32],
+    ts_ns: NDArray[np.int64],
+    value: NDArray[np.float64],
+    quality: NDArray[np.uint8],
+    horizon_ns: int,
+    start: NDArray[np.int64],
+    width: NDArray[np.int64],
+    slot: NDArray[np.int64],
+    late: NDArray[np.int64],
+    state: NDArray[np.float64],
+) -> int:
+    """Put the good samples from `begin` on into the open windows, two of each width: the current and the next.
+
+    Width w's current window begins at `start[w]` and lies in `state[2 * w + slot[w]]`, the next in the other slot.
+    Samples before them, or after the horizon, only count in `late`. Returns the number of the first sample that lies
+    beyond the next window of some width and was not taken, or the number of samples.
+    """
+    for i in range(u64(begin), u64(len(point))):
+        if quality[i] not in (GOOD, CLOCK_UNSURE):
+            continue
+        t = ts_ns[i]
+        v = value[i]
+        p = u64(point[i])
+        if t > horizon_ns:
+            for w in range(len(start)):
+                late[w] += 1
+            continue
+        for w in range(len(start)):
+            if t - start[w] >= 2 * width[w]:
+                return int(i)
+        for w in range(len(start)):
+            into = t - start[w]
+            if into < 0:
+                late[w] += 1
+                continue
+            s = u64(2 * w + (slot[w] if into < width[w] else 1 - slot[w]))
+            if state[s, p, COUNT] == 0.0:
+                state[s, p, FIRST] = v
+                state[s, p, LOW] = v
+                state[s, p, HIGH] = v
+            state[s, p, COUNT] += 1.0
+            state[s, p, SUM] += v - state[s, p, FIRST]
+            state[s, p, LOW] = v if v < state[s, p, LOW] else state[s, p, LOW]
+            state[s, p, HIGH] = v if v > state[s, p, HIGH] else state[s, p, HIGH]
+            state[s, p, LAST] = v
+    return len(point)

@@ -1,0 +1,102 @@
+"""Registers to numbers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.kernels._jit import kernel
+
+#: How the bytes of a value are read.
+UNSIGNED, SIGNED, FLOAT, BIT = 0, 1, 2, 3
+#: Columns of `members`: where each point of a block lies. Byte k of the value is byte `k ^ MASK` of its registers.
+POINT, AT, BYTES, MASK, KIND, BIT_NUMBER, SCALE, MEMBER_COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7
+#: Columns of `scales`: what a number means; shared by all points that mean it alike. POWER is 10**decimals.
+MUL, ADD, DIV, LOW, HIGH, POWER, SCALE_COLUMNS = 0, 1, 2, 3, 4, 5, 6
+
+#: Beyond this, neighbouring integers are no longer different doubles, so a number could not be printed exactly.
+EXACT = 2.0**53
+
+NOT_AVAILABLE, OUT_OF_RANGE, COMM_ERROR = 2, 3, 4  # collector.types.Quality
+OK = 0  # collector.types.Outcome
+
+u64 = np.uint64
+
+
+@kernel(
+    "void(Array(uint8, 1, 'C', True), Array(int32, 1, 'C', True), Array(int64, 1, 'C', True),"  # True: read-only
+    " Array(int64, 1, 'C', True), Array(uint8, 1, 'C', True), uint8, int64[::1], int64[::1], int32[:,::1],"
+    " float64[:,::1], int64[::1], uint64[::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
+)
+def decode(
+    image: NDArray[np.uint8],
+    block: NDArray[np.int32],
+    start: NDArray[np.int64],
+    stamp: NDArray[np.int64],
+    outcome: NDArray[np.uint8],
+    good: int,
+    first: NDArray[np.int64],
+    need: NDArray[np.int64],
+    members: NDArray[np.int32],
+    scales: NDArray[np.float64],
+    first_invalid: NDArray[np.int64],
+    invalid: NDArray[np.uint64],
+    point: NDArray[np.int32],
+    ts_ns: NDArray[np.int64],
+    value: NDArray[np.float64],
+    quality: NDArray[np.uint8],
+) -> None:
+    """One sample per member of each record's block, in record order.
+
+    Block b owns `members[first[b]:first[b + 1]]` and needs `need[b]` bytes. A record has the bytes up to the start of
+    the next good one; with fewer than it needs it counts as failed.
+    """
+    size = np.int64(len(image))
+    end = size
+    out = np.int64(len(point))
+    for r in range(len(block) - 1, -1, -1):  # backwards, because a record ends where the next one begins
+        b = block[r]
+        out -= first[b + 1] - first[b]
+        base = start[r]
+        usable = outcome[r] == OK
+        if usable:
+            limit = end if end >= base else size
+            usable = base >= 0 and base + need[b] <= limit
+            end = base
+        for j in range(u64(first[b + 1] - first[b])):
+            i = u64(out) + j
+            m = u64(first[b]) + j
+            point[i] = members[m, POINT]
+            ts_ns[i] = stamp[r]
+            value[i] = np.nan
+            quality[i] = COMM_ERROR
+            if not usable:
+                continue
+            at = u64(base + members[m, AT])
+            mask = u64(members[m, MASK])
+            raw = u64(0)
+            for k in range(u64(members[m, BYTES])):
+                raw = (raw << u64(8)) | u64(image[at + (k ^ mask)])
+            scale = u64(members[m, SCALE])
+            missing = False
+            for s in range(u64(first_invalid[scale]), u64(first_invalid[scale + u64(1)])):
+                missing |= raw == invalid[s]
+            kind = members[m, KIND]
+            if kind == UNSIGNED:
+                x = np.float64(raw)
+            elif kind == SIGNED:
+                unused = u64(64 - 8 * members[m, BYTES])
+                x = np.float64(u64(raw << unused).view(np.int64) >> np.int64(unused))
+            elif kind == BIT:
+                x = np.float64((raw >> u64(members[m, BIT_NUMBER])) & u64(1))
+            elif members[m, BYTES] == 4:
+                x = np.float64(np.uint32(raw).view(np.float32))
+            else:
+                x = u64(raw).view(np.float64)
+            if missing or not np.isfinite(x):
+                quality[i] = NOT_AVAILABLE
+                continue
+            y = (x * scales[scale, MUL] + scales[scale, ADD]) / scales[scale, DIV]
+            if y >= scales[scale, LOW] and y <= scales[scale, HIGH] and abs(y) * scales[scale, POWER] < EXACT:
+                value[i] = y
+                quality[i] = good
+            else:
+                quality[i] = OUT_OF_RANGE

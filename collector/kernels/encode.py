@@ -1,0 +1,271 @@
+"""Numbers to InfluxDB line protocol."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.kernels._jit import inlined, kernel
+
+GOOD, CLOCK_UNSURE = 0, 6  # collector.types.Quality
+#: Quality that was never told; equal to no real one.
+NEVER = 255
+
+#: What a field says of its point. The field's text is `forms[form_of[point] * PARTS + part]`.
+VALUE, QUALITY, MEAN, LOW, HIGH, LAST, COUNT, EXPECTED, PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+#: Columns of `forms`: "name=" in the text, and the decimals of its number, INTEGER for `3i`.
+TEXT_AT, TEXT_BYTES, DECIMALS, FORM_COLUMNS = 0, 1, 2, 3
+INTEGER = -1
+#: Columns of `rows`. `rows` and `out` bound one call; the caller comes back for the rest.
+END, POINTS, EARLIEST_NS, CATEGORY, ROW_COLUMNS = 0, 1, 2, 3, 4
+
+#: Separator, sign, 19 digits, point and suffix of a number; blank, sign, 19 digits and newline of a timestamp.
+FIELD_BYTES = 24
+STAMP_BYTES = 24
+#: Text is copied in pieces of one machine word, so both text and output need that much room behind what is used.
+PIECE = 8
+
+#: From here on doubles are too coarse for the decimals asked for.
+EXACT = 2.0**53
+#: Splits a double into two halves of 26 bits whose products are exact (Dekker 1971).
+SPLITTER = 2.0**27 + 1.0
+
+u64 = np.uint64
+u8 = np.uint8
+POWERS = np.array([10.0**k for k in range(16)])
+INTEGER_POWERS = np.array([10**k for k in range(20)], np.uint64)
+NEVER_NS = 2**63 - 1
+
+COMMA, BLANK, NEWLINE, MINUS, DOT, LETTER_I = u8(44), u8(32), u8(10), u8(45), u8(46), u8(105)
+
+
+@inlined
+def put_piece(piece: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> None:
+    """Store eight bytes, the lowest first."""
+    for j in range(u64(PIECE)):
+        out[to + u64(j)] = u8((piece >> (u64(8) * u64(j))) & u64(255))
+
+
+@inlined
+def copy(text: NDArray[np.uint8], at: np.uint64, size: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> None:
+    """Copy whole pieces, so a little more than asked for. LLVM makes one load and one store of each piece."""
+    k = u64(0)
+    while k < size:
+        piece = u64(0)
+        for j in range(u64(PIECE)):
+            piece |= u64(text[at + k + u64(j)]) << (u64(8) * u64(j))
+        put_piece(piece, out, to + k)
+        k += u64(PIECE)
+
+
+@inlined
+def eight_digits(number: np.uint64) -> np.uint64:
+    """The eight digits of a number below 10**8 as text, the first one in the lowest byte."""
+    # Divide halves, quarters and eighths of the word at once; the factors are 2**20 / 100 and 2**10 / 10, rounded up.
+    lanes = number // u64(10000) | (number % u64(10000)) << u64(32)
+    tops = ((lanes * u64(10486)) >> u64(20)) & u64(0x0000007F0000007F)
+    lanes = tops | (lanes - tops * u64(100)) << u64(16)
+    tops = ((lanes * u64(103)) >> u64(10)) & u64(0x000F000F000F000F)
+    return (tops | (lanes - tops * u64(10)) << u64(8)) + u64(0x3030303030303030)
+
+
+@inlined
+def nearest(value: np.float64, power: np.float64) -> np.float64:
+    """`value * power` rounded to the nearest whole number, halves to even, as if the product were exact."""
+    product = value * power
+    whole = np.float64(np.rint(product))
+    if abs(product - whole) == 0.5:
+        # The product may be a half only because it was rounded itself: what was cut off decides.
+        a = value * SPLITTER
+        a_high = a - (a - value)
+        b = power * SPLITTER
+        b_high = b - (b - power)
+        a_low = value - a_high
+        b_low = power - b_high
+        cut = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+        if cut > 0.0:
+            whole = np.float64(np.ceil(product))
+        elif cut < 0.0:
+            whole = np.float64(np.floor(product))
+    return whole
+
+
+@inlined
+def put_number(number: int, decimals: int, out: NDArray[np.uint8], to: np.uint64) -> np.uint64:
+    """Write `number / 10**decimals` with all its decimals. Returns the place behind it."""
+    if number < 0:
+        out[to] = MINUS
+        to += u64(1)
+    rest = u64(abs(number))
+    digits = decimals + 1
+    while digits < 19 and rest >= INTEGER_POWERS[digits]:
+        digits += 1
+    whole = digits - decimals
+    end = to + u64(digits + 1 if decimals > 0 else digits)
+    if digits < PIECE:  # with the point it is one piece; without decimals the point is overwritten
+        piece = eight_digits(rest) >> u64(8 * (PIECE - digits))
+        head = piece & ((u64(1) << u64(8 * whole)) - u64(1))
+        put_piece(head | u64(DOT) << u64(8 * whole) | (piece ^ head) << u64(8), out, to)
+        return end
+    k = end
+    for place in range(digits):
+        if place == decimals and place > 0:
+            k -= u64(1)
+            out[k] = DOT
+        k -= u64(1)
+        out[k] = u8(u64(48) + rest % u64(10))
+        rest //= u64(10)
+    return end
+
+
+@inlined
+def put_row(rows: NDArray[np.int64], number: int, end: int, points: int, earliest_ns: int, category: int) -> int:
+    """Note a finished row. Returns how many there are."""
+    rows[number, END] = end
+    rows[number, POINTS] = points
+    rows[number, EARLIEST_NS] = earliest_ns
+    rows[number, CATEGORY] = category
+    return number + 1
+
+
+@kernel(
+    "int64(boolean[::1], int32[::1], int64[::1], float64[::1], uint8[::1], int32[::1], uint8[::1], int64[::1],"
+    " int32[::1], uint8[::1], int64[::1], float64[::1], int32[::1])"
+)
+def pick(
+    keep: NDArray[np.bool_],
+    point: NDArray[np.int32],
+    ts_ns: NDArray[np.int64],
+    value: NDArray[np.float64],
+    quality: NDArray[np.uint8],
+    category_of: NDArray[np.int32],
+    told: NDArray[np.uint8],
+    place: NDArray[np.int64],
+    field_point: NDArray[np.int32],
+    field_part: NDArray[np.uint8],
+    field_ns: NDArray[np.int64],
+    field_value: NDArray[np.float64],
+    order: NDArray[np.int32],
+) -> int:
+    """The fields of the kept samples: the value if there is one, the quality where it differs from what was `told`.
+
+    `order` lists them by category, else as they came; `place` is room for one number per category. Returns how many.
+    """
+    place[:] = 0
+    n = u64(0)
+    for i in range(u64(len(keep))):
+        if not keep[i]:
+            continue
+        p = u64(point[i])
+        q = quality[i]
+        good = q in (GOOD, CLOCK_UNSURE)
+        # Both fields are written; what is not wanted is overwritten by the next.
+        field_point[n] = point[i]
+        field_part[n] = VALUE
+        field_ns[n] = ts_ns[i]
+        field_value[n] = value[i]
+        n += u64(good)
+        news = q != told[p] or not good
+        field_point[n] = point[i]
+        field_part[n] = QUALITY
+        field_ns[n] = ts_ns[i]
+        field_value[n] = np.float64(q)
+        n += u64(news)
+        told[p] = q
+        place[category_of[p]] += np.int64(good) + np.int64(news)
+    begin = 0
+    for c in range(len(place)):
+        begin += place[c]
+        place[c] = begin - place[c]
+    for k in range(n):
+        c = category_of[field_point[k]]
+        order[place[c]] = np.int32(k)
+        place[c] += 1
+    return int(n)
+
+
+@kernel(
+    "UniTuple(int64, 2)(int64, int32[::1], int32[::1], uint8[::1], int64[::1], float64[::1], int32[::1], int32[::1],"
+    " int32[::1], int32[:,::1], int32[:,::1], uint8[::1], int64, int64, int64[:,::1], uint8[::1])"
+)
+def write(
+    begin: int,
+    order: NDArray[np.int32],
+    point: NDArray[np.int32],
+    part: NDArray[np.uint8],
+    ts_ns: NDArray[np.int64],
+    value: NDArray[np.float64],
+    category_of: NDArray[np.int32],
+    series_of: NDArray[np.int32],
+    form_of: NDArray[np.int32],
+    prefixes: NDArray[np.int32],
+    forms: NDArray[np.int32],
+    text: NDArray[np.uint8],
+    limit: int,
+    reserve: int,
+    rows: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> tuple[int, int]:
+    """Write the fields `order[begin:]` as lines, and group these into rows of one category and at most `limit` bytes.
+
+    Neighbours of one series and time share a line; a line that would exceed the limit goes on in another one. Only a
+    line of a single field may be longer. Stops at a line's end when `out` has less than `reserve` bytes left or `rows`
+    is full. Returns the number of the first field not written and the number of rows.
+    """
+    i = begin
+    filled = 0
+    to = line = row = u64(0)
+    line_points = row_points = 0
+    row_ns = NEVER_NS
+    series = category = 0
+    stamp = 0
+    while True:
+        over = i == len(order)
+        f = order[0 if over else i]
+        p = point[f]
+        form = form_of[p] * PARTS + np.int32(part[f])
+        size = u64(forms[form, TEXT_BYTES])
+        if line_points > 0 and (
+            over
+            or series_of[p] != series
+            or ts_ns[f] != stamp
+            or to - line + size + u64(FIELD_BYTES + STAMP_BYTES) > u64(limit)
+        ):
+            out[to] = BLANK
+            to = put_number(stamp, 0, out, to + u64(1))
+            out[to] = NEWLINE
+            to += u64(1)
+            if row_points > 0 and to - row > u64(limit):
+                filled = put_row(rows, filled, int(line), row_points, row_ns, category)
+                row = line
+                row_points = 0
+                row_ns = NEVER_NS
+            row_points += line_points
+            row_ns = min(row_ns, stamp)
+            line_points = 0
+            line = to
+        if line_points == 0:
+            full = filled + 2 > len(rows) or to + u64(reserve) > u64(len(out))
+            if row_points > 0 and (over or full or category_of[p] != category):
+                filled = put_row(rows, filled, int(line), row_points, row_ns, category)
+                row = line
+                row_points = 0
+                row_ns = NEVER_NS
+            if over or full:
+                return i, filled
+            series = series_of[p]
+            category = category_of[p]
+            stamp = int(ts_ns[f])
+            copy(text, u64(prefixes[series, 0]), u64(prefixes[series, 1]), out, to)
+            to += u64(prefixes[series, 1])
+        out[to] = COMMA if line_points > 0 else BLANK
+        to += u64(1)
+        copy(text, u64(forms[form, TEXT_AT]), size, out, to)
+        to += size
+        decimals = max(int(forms[form, DECIMALS]), 0)
+        while decimals > 0 and abs(value[f]) * POWERS[decimals] >= EXACT:
+            decimals -= 1
+        to = put_number(int(nearest(value[f], POWERS[decimals])), decimals, out, to)
+        if forms[form, DECIMALS] == INTEGER:
+            out[to] = LETTER_I
+            to += u64(1)
+        line_points += 1
+        i += 1
