@@ -119,12 +119,13 @@ class Point(Strict):
 
 
 class Golden(Strict):
-    """A captured or computed exchange that proves the map: the answer must decode to exactly these values."""
+    """An exchange that proves the map: the answer must decode to exactly these values."""
 
     request: str  #: hex, Modbus PDU without address and checksum
     response: str
-    expect: dict[str, float | int | str | bool | None]  #: point → value to its decimals, None = not available
-    origin: Literal["captured", "computed"]
+    origin: Literal["captured", "documented", "computed"]  #: from a device, from the vendor's document, from the map
+    expect: dict[str, float | int | str | bool] = {}  #: point → value, to the point's decimals
+    missing: tuple[str, ...] = ()  #: points that the answer says are not available
 
 
 class Profile(Strict):
