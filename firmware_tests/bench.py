@@ -1,0 +1,53 @@
+"""A simulated device on each kind of line, for the tests of this folder."""
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.profile import Profile, load_profile
+from drivers.session import Session
+from drivers.simulators.device import VirtualDevice
+from drivers.simulators.server_tcp import TcpPort
+from drivers.simulators.site import Place, Site
+
+LINES = ("tcp", "pty", "rtu+tcp")
+UNIT = 3
+#: Generous: how long a simulator on a busy machine may take. Where a test has to wait it out, it is given less.
+TIMEOUT_S = 5.0
+
+
+@dataclass
+class Bench:
+    """`device` is served at `url` under `UNIT`, its hall standing still, and `session` is open on it."""
+
+    url: str
+    profile: Profile
+    device: VirtualDevice
+    session: Session
+
+
+@asynccontextmanager
+async def bench(line: str, profile: str, folder: Path, *, timeout_s: float = TIMEOUT_S, late_s: float | None = None):
+    """The site is not started, so that the values stand still and can be compared exactly."""
+    site = Site(seed=7)
+    place = Place("device", "bus", UNIT, profile)
+    if line == "pty":
+        url = site.open_pty([place], folder / "ttySIM", None)
+    else:
+        url = await site.open_tcp([place], "127.0.0.1", 0, framing=line)
+    try:
+        async with await Session.open(url, timeout_s=timeout_s, late_s=late_s) as session:
+            yield Bench(url, load_profile(profile), site.devices["device"], session)
+    finally:
+        site.close()
+
+
+@asynccontextmanager
+async def tcp_port(device: VirtualDevice):
+    """`device` alone behind a TCP port; gives the URL."""
+    port = TcpPort({UNIT: device.unit})
+    number = await port.open()
+    try:
+        yield f"tcp://127.0.0.1:{number}"
+    finally:
+        port.close()

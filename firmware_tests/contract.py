@@ -1,0 +1,85 @@
+"""What every driver owes a device and a reader, as plain steps: used against simulators and against real hardware."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from drivers.address import BusAddress
+from drivers.base import LinkCost, Request
+from drivers.codec import Reading, Status, decode_point
+from drivers.errors import DriverError, LinkError, LinkUnavailable
+from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.profile import Profile
+from drivers.session import Session
+
+
+@dataclass
+class Round:
+    """One reading of everything a profile names."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    refused: dict[Block, DriverError] = field(default_factory=dict)
+
+
+def line_cost(address: BusAddress, profile: Profile) -> LinkCost:
+    if address.kind == "tcp":
+        return tcp_cost(0.005)
+    return rtu_cost(address.baud, turnaround_s=profile.limits.turnaround_s)
+
+
+def planned(session: Session, profile: Profile) -> list[Block]:
+    return plan(profile, 1.0, line_cost(session.address, profile))
+
+
+async def read_block(session: Session, profile: Profile, unit: int, block: Block) -> dict[str, Reading]:
+    """Readings of one block; raises what the driver raises."""
+    data = await session.read(Request(unit, block.function, block.address, block.count))
+    points = [profile.named(name) for name in block.points]
+    return {p.name: decode_point(profile, p, data, at) for p, at in zip(points, block.offsets, strict=True)}
+
+
+async def read_round(session: Session, profile: Profile, unit: int, blocks: list[Block]) -> Round:
+    """Every block once. A refused block costs its own points only; where the link ended, one more try is made."""
+    round_ = Round()
+    for block in blocks:
+        try:
+            try:
+                round_.readings |= await read_block(session, profile, unit, block)
+            except LinkError:
+                await reopened(session)
+                round_.readings |= await read_block(session, profile, unit, block)
+        except DriverError as error:
+            round_.refused[block] = error
+    return round_
+
+
+async def reopened(session: Session, patience_s: float = 10.0) -> None:
+    """Open the link again, as long as that may take. Raises LinkUnavailable."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            await session.reopen()
+            return
+        except LinkUnavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def read_apart(session: Session, profile: Profile, unit: int, blocks: list[Block]) -> Round:
+    """Like `read_round`, but what the device refuses is split until it answers or cannot be split."""
+    whole = Round()
+    while blocks:
+        round_ = await read_round(session, profile, unit, blocks)
+        whole.readings |= round_.readings
+        blocks = []
+        for block, error in round_.refused.items():
+            pieces = split(block, profile)
+            if len(pieces) > 1:
+                blocks += pieces
+            else:
+                whole.refused[block] = error
+    return whole
+
+
+def not_good(round_: Round) -> dict[str, Status]:
+    return {name: reading.status for name, reading in round_.readings.items() if reading.status is not Status.GOOD}

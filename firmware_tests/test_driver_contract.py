@@ -1,0 +1,129 @@
+"""Every driver with every profile: what is planned is answered, what is answered decodes, nothing is ever written."""
+
+import asyncio
+
+import pytest
+
+from drivers.errors import DeviceException, DriverError, NoAnswer
+from drivers.profile import load_profile, profile_names
+from drivers.session import Session
+from drivers.simulators.device import VirtualDevice, seat_for
+from drivers.simulators.faults import Fault
+from drivers.simulators.hall import HallModel
+from firmware_tests.bench import LINES, TIMEOUT_S, UNIT, bench, tcp_port
+from firmware_tests.contract import not_good, planned, read_apart, read_block, read_round, reopened
+
+#: A profile whose reads take several blocks, for the faults: they are the same for every profile.
+SAMPLE = "eastron/sdm630"
+#: Which error each fault causes; None: the driver sees through it.
+CAUSES = {
+    "silent": NoAnswer,
+    "slow:0.4": NoAnswer,
+    "late:0.4": NoAnswer,  # arrives while the next request is under way, unless the driver waits for it
+    "exception:6": DeviceException,
+    "wrong-unit": DriverError,
+    "short": DriverError,
+    "cut:3": DriverError,
+    "garbage:40": DriverError,
+    "noise:0.1": DriverError,
+    "echo": None,
+    "babble": DriverError,
+    "reset": DriverError,
+}
+#: A TCP checksum keeps these from happening on Modbus TCP.
+SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("name", profile_names())
+def test_every_planned_block_is_answered_and_every_point_is_what_the_device_shows(name, line, tmp_path):
+    async def scenario():
+        async with bench(line, name, tmp_path) as on:
+            blocks = planned(on.session, on.profile)
+            round_ = await read_round(on.session, on.profile, UNIT, blocks)
+            assert not round_.refused
+            assert not not_good(round_)
+            assert round_.readings == on.device.readings()
+            assert on.device.unit.requests == len(blocks)
+            assert on.device.unit.writes_refused == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_device_that_refuses_every_hole_still_gives_all_its_points(name):
+    async def scenario():
+        profile, hall = load_profile(name), HallModel(7)
+        device = VirtualDevice(profile, seat_for(profile, "strict", "it", None, hall), hall, strict=True)
+        async with tcp_port(device) as url, await Session.open(url, timeout_s=TIMEOUT_S) as session:
+            round_ = await read_apart(session, profile, UNIT, planned(session, profile))
+            assert not round_.refused
+            assert round_.readings == device.readings()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fault", CAUSES)
+def test_a_fault_gives_a_typed_error_or_the_right_value_and_the_next_perfect_answer_succeeds(fault, tmp_path):
+    lines = ("pty", "rtu+tcp") if fault in SERIAL_ONLY_FAULTS else LINES
+
+    async def scenario():
+        await asyncio.gather(*(fault_and_recovery(fault, line, tmp_path) for line in lines))
+
+    asyncio.run(scenario())
+
+
+async def fault_and_recovery(fault, line, folder):
+    async with bench(line, SAMPLE, folder, timeout_s=0.25, late_s=0.5) as on:
+        blocks = planned(on.session, on.profile)
+        right = on.device.readings()
+        on.device.unit.fault = Fault.parse(fault if fault == "babble" else f"{fault}*1")
+        outcome = await outcome_of(read_block(on.session, on.profile, UNIT, blocks[0]))
+        on.device.unit.fault = None
+        if CAUSES[fault] is None:
+            assert outcome == {name: right[name] for name in blocks[0].points}, line
+        else:
+            assert isinstance(outcome, CAUSES[fault]), (line, outcome)
+        if fault == "babble":  # what it said last is still on the line and may spoil the first answer after it
+            await read_round(on.session, on.profile, UNIT, blocks[:1])
+        round_ = await read_round(on.session, on.profile, UNIT, blocks)
+        assert not round_.refused, line
+        assert round_.readings == right, line
+        assert on.device.unit.writes_refused == 0, line
+
+
+async def outcome_of(reading):
+    try:
+        return await reading
+    except DriverError as error:
+        return error
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 99])
+@pytest.mark.parametrize("line", LINES)
+def test_every_exception_code_arrives_as_itself_and_harms_nothing(code, line, tmp_path):
+    async def scenario():
+        async with bench(line, SAMPLE, tmp_path) as on:
+            block = planned(on.session, on.profile)[0]
+            on.device.unit.fault = Fault.parse(f"exception:{code}*1")
+            with pytest.raises(DeviceException) as caught:
+                await read_block(on.session, on.profile, UNIT, block)
+            assert caught.value.code == code
+            assert caught.value.retryable == (code not in (1, 2, 3))
+            assert await read_block(on.session, on.profile, UNIT, block)
+
+    asyncio.run(scenario())
+
+
+def test_an_unplugged_port_is_a_lost_link_and_works_again_when_it_is_back(tmp_path):
+    async def scenario():
+        async with bench("pty", SAMPLE, tmp_path, timeout_s=0.3) as on:
+            block = planned(on.session, on.profile)[0]
+            before = await read_block(on.session, on.profile, UNIT, block)
+            on.device.unit.fault = Fault.parse("reset*1")
+            with pytest.raises(DriverError):
+                await read_block(on.session, on.profile, UNIT, block)
+            await reopened(on.session)
+            assert await read_block(on.session, on.profile, UNIT, block) == before
+
+    asyncio.run(scenario())
