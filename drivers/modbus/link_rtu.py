@@ -11,6 +11,8 @@ from drivers.modbus.rtu_exchange import Outcome, RtuExchange, gap_s
 
 #: A good answer is this much longer than its data: unit, function, byte count, CRC.
 _ANSWER_OVERHEAD = 5
+#: An owner's timer may fire this much too early.
+_TIMER_SLACK_S = 0.001
 
 
 #: Called with "tx" or "rx" and the bytes as they went over the wire.
@@ -84,6 +86,8 @@ class RtuLink:
     def send(self, request: Request) -> None:
         if not self._open:
             raise RuntimeError(f"{self._wire.subject}: send while closed")
+        if self._exchange.ready_at(request.unit) > self._mono() + _TIMER_SLACK_S:
+            raise RuntimeError(f"{self._wire.subject}: unit {request.unit} is still in quarantine")
         self._exchange.start(request)
         self._step()
 

@@ -1,0 +1,41 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.base import Request
+from drivers.errors import BadFrame
+from drivers.modbus.mbap import MAX_FRAME, split, template
+
+
+def test_a_request_and_the_begin_of_its_answer_are_known_but_for_the_transaction_id():
+    question, answer, length = template(Request(0x11, 3, 0x006B, 3))
+    assert question == bytes.fromhex("0000 0006 11 03 006B 0003")
+    assert answer == bytes.fromhex("0000 0009 11 03 06")
+    assert length == 15
+
+
+def test_a_frame_is_complete_only_with_its_last_byte():
+    frame = bytearray(bytes.fromhex("1501 0000 0006 FF 03 0004 0001"))
+    assert [split(frame, 0, end) for end in range(12)] == [None] * 12
+    assert split(frame, 0, 12) == (0x1501, 12)
+    assert split(bytearray(b"xx") + frame, 2, 14) == (0x1501, 12)
+
+
+@pytest.mark.parametrize(
+    "header", ["0001 0001 0006", "0001 0000 0000", "0001 0000 0002", "0001 0000 00FF", "FFFF FFFF FFFF"]
+)
+def test_what_is_no_header_is_a_bad_frame(header):
+    with pytest.raises(BadFrame, match="not a Modbus TCP header"):
+        split(bytearray(bytes.fromhex(header)), 0, 6)
+
+
+@given(st.binary(max_size=600))
+def test_any_stream_is_frames_of_bounded_length_until_one_bad_frame(stream):
+    buffer, start = bytearray(stream), 0
+    try:
+        while (frame := split(buffer, start, len(buffer))) is not None:
+            assert 9 <= frame[1] <= MAX_FRAME
+            start += frame[1]
+    except BadFrame:
+        return
+    assert len(buffer) - start < MAX_FRAME

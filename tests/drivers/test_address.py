@@ -1,0 +1,121 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.address import BAUDS, BusAddress, parse_bus
+from drivers.errors import ProfileError
+
+
+def test_tcp_has_port_502_unless_given():
+    assert parse_bus("tcp://10.1.2.3") == BusAddress("tcp", "10.1.2.3", 502)
+    assert parse_bus("tcp://meter-7.hall.example:1502/") == BusAddress("tcp", "meter-7.hall.example", 1502)
+
+
+def test_a_serial_port_is_9600_8n1_unless_given():
+    assert parse_bus("serial:///dev/ttyUSB0") == BusAddress("rtu", path="/dev/ttyUSB0")
+    address = parse_bus("serial:///dev/ttyS1?baud=19200&parity=e&stop=2")
+    assert (address.path, address.line) == ("/dev/ttyS1", "19200 8E2")
+
+
+def test_a_serial_server_needs_its_port_and_may_name_the_baud_behind_it():
+    assert parse_bus("rtu+tcp://10.0.0.9:4001?baud=19200") == BusAddress("rtu+tcp", "10.0.0.9", 4001, baud=19200)
+
+
+def test_an_ipv6_address_is_written_in_brackets_and_printed_so():
+    address = parse_bus("tcp://[FE80::1]:1502")
+    assert (address.host, address.port, str(address)) == ("fe80::1", 1502, "tcp://[fe80::1]:1502")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tcp://10.0.0.1", "tcp://10.0.0.1:502/"),
+        ("serial:///dev/ttyS0", "serial:///dev/ttyS0?stop=1&parity=n&baud=9600"),
+        ("rtu+tcp://PLC:4001", "rtu+tcp://plc:4001?baud=9600"),
+    ],
+)
+def test_equal_buses_have_equal_strings(one, other):
+    assert str(parse_bus(one)) == str(parse_bus(other))
+
+
+@pytest.mark.parametrize(
+    ("url", "character_bits"),
+    [("serial:///dev/x?baud=9600", 10), ("serial:///dev/x?parity=E", 11), ("serial:///dev/x?data=7&stop=2", 10)],
+)
+def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
+    assert parse_bus(url).character_s == character_bits / 9600
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "hint"),
+    [
+        ("tpc://10.0.0.1", "scheme", "did you mean tcp://?"),
+        ("modbus://10.0.0.1", "scheme", "did you mean tcp://?"),
+        ("rtu:///dev/ttyS0", "scheme", "did you mean serial://?"),
+        ("/dev/ttyUSB0", "scheme", "write serial:///dev/ttyUSB0"),
+        ("10.0.0.1:502", "scheme", "write tcp://192.0.2.7:502"),
+        ("", "scheme", "write tcp://192.0.2.7:502"),
+        ("serial://dev/ttyUSB0", "path", "three slashes: serial:///dev/ttyUSB0"),
+        ("serial://", "path", "write serial:///dev/ttyUSB0"),
+        ("serial:///dev/x?buad=9600", "buad", "did you mean baud?"),
+        ("serial:///dev/x?colour=red", "colour", "known: baud, parity, stop, data"),
+        ("serial:///dev/x?baud=9601", "baud", "one of 300"),
+        ("serial:///dev/x?baud=-1", "baud", "one of 300"),
+        ("serial:///dev/x?baud=²", "baud", "one of 300"),
+        ("serial:///dev/x?stop=3", "stop", "one of 1, 2"),
+        ("serial:///dev/x?parity=even", "parity", "N (none), E (even) or O (odd)"),
+        ("serial:///dev/x?baud=9600&baud=19200", "baud", "keep one"),
+        ("serial:///dev/x?9600", "9600", "known"),
+        ("tcp://10.0.0.1?baud=9600", "baud", "tcp:// has no settings"),
+        ("tcp://10.0.0.1:99999", "port", "[ ]"),
+        ("tcp://10.0.0.1:http", "port", "[ ]"),
+        ("tcp://:502", "host", "write tcp://"),
+        ("tcp://10.0.0.1/unit/3", "path", "write tcp://host:port"),
+        ("tcp://me:secret@10.0.0.1", "user", "remove"),
+        ("tcp://10.0.0.1#a", "address", "remove"),
+        ("tcp://[::1", "address", "write tcp://"),
+        ("rtu+tcp://10.0.0.1", "port", "manual"),
+    ],
+)
+def test_a_mistake_is_named_with_a_hint(url, key, hint):
+    with pytest.raises(ProfileError) as error:
+        parse_bus(url)
+    assert [finding[0] for finding in error.value.findings] == [key]
+    assert hint in error.value.findings[0][2]
+
+
+def test_all_mistakes_are_listed_at_once():
+    with pytest.raises(ProfileError) as error:
+        parse_bus("serial://dev/ttyUSB0?buad=9600&parity=X&stop=5")
+    assert [finding[0] for finding in error.value.findings] == ["buad", "path", "parity", "stop"]
+
+
+hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.ip_addresses().map(str))
+ports = st.integers(1, 65535)
+addresses = st.one_of(
+    st.builds(BusAddress, st.just("tcp"), hosts, ports),
+    st.builds(BusAddress, st.just("rtu+tcp"), hosts, ports, baud=st.sampled_from(BAUDS)),
+    st.builds(
+        BusAddress,
+        st.just("rtu"),
+        path=st.from_regex(r"/dev/[A-Za-z0-9._/-]{1,30}", fullmatch=True),
+        baud=st.sampled_from(BAUDS),
+        parity=st.sampled_from("NEO"),
+        stop_bits=st.sampled_from((1, 2)),
+        data_bits=st.sampled_from((7, 8)),
+    ),
+)
+
+
+@given(addresses)
+def test_the_canonical_string_is_read_back(address):
+    assert parse_bus(str(address)) == address
+
+
+@given(st.text(max_size=60) | st.text(max_size=40).map(lambda rest: f"serial://{rest}"))
+def test_any_text_is_an_address_or_one_profile_error(text):
+    with suppress(ProfileError):
+        address = parse_bus(text)
+        assert parse_bus(str(address)) == address
