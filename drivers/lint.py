@@ -1,12 +1,39 @@
-"""Lint."""
+"""Mistakes of content in a profile whose form is right: what a reviewer with the manual beside him would find."""
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from drivers.profile import Profile
+from drivers.codec import EXACT, integer_limits
+from drivers.golden import mistakes
+from drivers.profile import BIT_TABLES, Point, Profile
+from drivers.scaling import decimals_of
+
+#: One spelling per unit, so that a chart over devices of different vendors has one axis.
+UNITS = frozenset(
+    {
+        *("", "%", "%RH", "°C", "K", "deg", "Hz", "rpm", "dB", "lx", "ppm", "µg/m³", "g/kg"),
+        *("V", "mV", "kV", "A", "mA", "Ω", "mΩ", "mS", "Ah"),
+        *("W", "kW", "MW", "VA", "kVA", "MVA", "var", "kvar", "Mvar"),
+        *("Wh", "kWh", "MWh", "VAh", "kVAh", "MVAh", "varh", "kvarh", "Mvarh"),
+        *("s", "ms", "min", "h", "d"),
+        *("Pa", "hPa", "kPa", "MPa", "bar", "m", "mm", "m/s", "m³", "m³/h", "L", "L/s", "L/min", "L/h", "kg"),
+    }
+)
+#: What the collector appends to a point's name for its statistics; a point called so would write the same field.
+FIELD_SUFFIXES = ("_q", "_mean", "_min", "_max", "_last", "_count", "_expected")
+#: Keys of the database or tags of every reading.
+RESERVED_NAMES = frozenset({"time", "city", "site", "gateway", "device"})
+LAST_ADDRESS = 65535
+#: Each sentinel is a comparison per reading; no known device has more than eight.
+MAX_INVALID = 16
+_WORD_TYPES = ("u16", "s16", "bool")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 class Finding(NamedTuple):
-    """One mistake: where, what, and what to do."""
+    """One mistake: where it stands, what is wrong, what to do."""
 
     key: str
     reason: str
@@ -14,5 +41,165 @@ class Finding(NamedTuple):
 
 
 def lint(profile: Profile) -> list[Finding]:
-    """Every mistake of content in a profile whose form is right; empty when there is none."""
-    return []
+    """Every mistake of content; empty when there is none."""
+    findings = [*_limits(profile), *_names(profile)]
+    for point in profile.point:
+        checks = (_place(profile, point), _type(point), _numbers(point), _range(point), _words(point))
+        findings += [Finding(f"point[{point.name}].{key}", *rest) for check in checks for key, *rest in check]
+    findings += _overlaps(profile)
+    if not findings:  # a frame tells nothing about a map that is already known to be wrong
+        findings = [Finding(*mistake) for mistake in mistakes(profile)]
+    return findings
+
+
+Check = Iterator[tuple[str, str, str]]
+
+
+def _limits(profile: Profile) -> Iterator[Finding]:
+    for i, (first, last) in enumerate(profile.limits.forbidden):
+        if not profile.limits.address_base <= first <= last <= LAST_ADDRESS + profile.limits.address_base:
+            hint = "write [first, last] in the document's counting"
+            yield Finding(f"limits.forbidden[{i}]", f"{first} to {last} is no range of addresses", hint)
+
+
+def _names(profile: Profile) -> Iterator[Finding]:
+    counts = Counter(point.name for point in profile.point)
+    for name, count in counts.items():
+        if count > 1:
+            yield Finding(f"point[{name}].name", f"used {count} times", "each point needs a name of its own")
+        if name in RESERVED_NAMES:
+            yield Finding(f"point[{name}].name", "is the name of a tag or of the timestamp", "call it something else")
+        for suffix in FIELD_SUFFIXES:
+            if name.removesuffix(suffix) in counts and name.endswith(suffix):
+                reason = f"the statistics of {name.removesuffix(suffix)} have a field of the same name"
+                yield Finding(f"point[{name}].name", reason, f"no point may be called like another plus {suffix}")
+
+
+def _place(profile: Profile, point: Point) -> Check:
+    """Where it lies: inside the address space, readable in one request, in no forbidden range."""
+    first, end = profile.span(point)
+    base = profile.limits.address_base
+    if first < 0:
+        yield "address", f"{point.address} is below address_base = {base}", "the first address of the document is 1"
+    if end - 1 > LAST_ADDRESS:
+        yield "address", f"ends at {end - 1} on the wire, beyond {LAST_ADDRESS}", "is the table's leading digit inside?"
+    if end - first > profile.max_count(point.function):
+        reason = f"is {end - first} registers long, limits.max_registers is {profile.limits.max_registers}"
+        yield "registers", reason, "a point is never cut into two reads"
+    for low, high in profile.forbidden():
+        if first < high and low < end:
+            yield "address", f"lies in the forbidden range {low + base} to {high - 1 + base}", "take one of them out"
+
+
+def _type(point: Point) -> Check:
+    """Type, table, bit, order and length agree."""
+    in_bits = point.table in BIT_TABLES
+    if in_bits and point.type != "bool":
+        yield "type", f"{point.type} in a table of bits ({point.table})", 'use type = "bool", or holding or input'
+    if point.type == "bool" and not in_bits and point.bit is None:
+        yield "bit", "a bool in a register needs its bit", "bit = 0 is the lowest, 15 the highest"
+    if point.bit is not None and (point.type != "bool" or in_bits):
+        yield "bit", f"has no meaning for {point.type} in {point.table}", "only for type bool in holding or input"
+    if point.type == "string" and point.registers is None:
+        yield "registers", "a string needs its length in registers", "two characters each"
+    if point.type != "string" and point.registers is not None:
+        yield "registers", f"{point.type} is always {point.length} long", "leave it out"
+    if point.order is not None and point.type in _WORD_TYPES:
+        yield "order", f"{point.type} has one register, so no word order", "leave it out"
+    if point.order in ("CDAB", "DCBA") and point.type == "string":
+        yield "order", f"{point.order} on a string", "ABCD: high byte first; BADC: low byte first"
+
+
+def _numbers(point: Point) -> Check:
+    """Scale, offset, decimals and sentinels are possible for the type."""
+    plain = point.scale == 1 and point.offset == 0 and point.pow2 is None
+    if (point.is_state or point.type == "string") and not plain:
+        yield "scale", "a state, bool or string has no scale, offset or pow2", "leave them out"
+    if (point.is_state or point.type == "string") and point.decimals:
+        yield "decimals", "a state, bool or string has no decimals", "leave it out"
+    if point.pow2 is not None and point.scale != 1:
+        yield "pow2", f"stands beside scale = {point.scale}", "one of them"
+    if point.scale == 0:
+        yield "scale", "0 makes every value the same", "give the factor from raw to published"
+    scaling = point.scaling
+    if max(abs(scaling.mul), abs(scaling.add), scaling.div) >= EXACT:
+        yield "scale", f"scale {point.scale} with offset {point.offset} cannot be computed exactly", "fewer digits"
+    needed = max(decimals_of(point.scale), decimals_of(point.offset)) if point.pow2 is None else 0
+    if not point.is_float and needed > min(6, scaling.decimals):
+        hint = f"{needed} are needed" if needed <= 6 else "at most 6 are possible: use a larger unit"
+        yield (
+            "decimals",
+            f"{min(6, scaling.decimals)} are not enough for scale {point.scale}, offset {point.offset}",
+            hint,
+        )
+    yield from _sentinels(point)
+
+
+def _sentinels(point: Point) -> Check:
+    if point.invalid and (point.type == "string" or point.table in BIT_TABLES):
+        yield "invalid", f"{point.type} in {point.table} has no raw pattern", "leave it out"
+        return
+    if len(point.invalid) > MAX_INVALID:
+        yield "invalid", f"{len(point.invalid)} patterns, at most {MAX_INVALID}", "use range instead"
+    bits = 16 * point.length
+    for pattern in point.invalid:
+        if not 0 <= pattern < 1 << bits:
+            hint = f"as it stands in the registers, 0 to {(1 << bits) - 1:#x}: -1 is {(1 << bits) - 1:#x}"
+            yield "invalid", f"{pattern} is no unsigned pattern of {bits} bits", hint
+
+
+def _range(point: Point) -> Check:
+    """The range is one, and the type can produce both its ends."""
+    if point.deadband and (point.is_state or point.type == "string"):
+        yield "deadband", "a state, bool or string changes or does not", "leave it out"
+    if point.range is None:
+        return
+    low, high = point.range
+    if point.type in ("bool", "string"):
+        yield "range", f"has no meaning for {point.type}", "leave it out"
+    elif low >= high:
+        yield "range", f"{low} is not below {high}", "write [lowest, highest]"
+    elif not point.is_float and point.scale != 0:
+        ends = sorted(point.scaling.published(raw) for raw in integer_limits(point.type))
+        if low < ends[0] or high > ends[1]:
+            hint = "negative values need s16, s32 or s64" if low < ends[0] == 0 else "wrong type or scale, or too wide"
+            yield "range", f"{point.type} with this scale gives {ends[0]:g} to {ends[1]:g} only", hint
+
+
+def _words(point: Point) -> Check:
+    """Unit and symbols."""
+    if point.unit not in UNITS:
+        close = {unit.lower(): unit for unit in UNITS}.get(point.unit.lower())
+        yield "unit", f"{point.unit!r} is not in the vocabulary", f"write {close}" if close else "see docs/profiles.md"
+    if (point.is_state or point.type == "string") and point.unit:
+        yield "unit", "a state, bool or string has no unit", "leave it out"
+    if point.kind == "state" and point.is_float:
+        yield "kind", f"a state in {point.type}", "states are integers"
+    if point.type in ("bool", "string") and point.kind == "counter":
+        yield "kind", f"{point.type} does not count", "leave it out"
+    if point.symbols and point.kind != "state":
+        yield "symbols", "only a state has symbols", 'add kind = "state"'
+    elif point.symbols and not point.is_float and point.type != "string":
+        low, high = (0, 1) if point.type == "bool" else integer_limits(point.type)
+        for value in point.symbols:
+            if not _INTEGER.fullmatch(value) or not low <= int(value) <= high:
+                yield "symbols", f"{value!r} is no value of {point.type}", "the number as text, as it is published"
+
+
+def _overlaps(profile: Profile) -> Iterator[Finding]:
+    """Two points that say different things of one register. Bits may share it with each other and with its word."""
+    for table in dict.fromkeys(point.table for point in profile.point):
+        points = [p for p in profile.point if p.table == table]
+        bits = [p for p in points if p.type == "bool"]
+        taken: dict[tuple[int, int | None], str] = {}
+        for point in bits:
+            first = taken.setdefault((point.address, point.bit), point.name)
+            if first != point.name:
+                where = f"{point.address}" if point.bit is None else f"bit {point.bit} of {point.address}"
+                yield Finding(f"point[{point.name}].address", f"{where} is already {first}", "remove one")
+        reach, holder = -1, ""
+        for start, end, name in sorted((*profile.span(p), p.name) for p in points if p.type != "bool"):
+            if start < reach:
+                yield Finding(f"point[{name}].address", f"shares registers with {holder}", "one of the two is wrong")
+            if end > reach:
+                reach, holder = end, name

@@ -1,0 +1,80 @@
+"""Golden frames: does the map decode a known answer to the known values?"""
+
+import struct
+from collections.abc import Iterator
+
+from drivers.codec import Status, Value, decode_point
+from drivers.profile import Golden, Point, Profile
+
+_REQUEST = struct.Struct(">BHH")
+
+Mistake = tuple[str, str, str]
+
+
+def mistakes(profile: Profile) -> Iterator[Mistake]:
+    """(key, reason, hint) of every frame that contradicts the map or could never be exchanged with the device."""
+    for i, golden in enumerate(profile.golden):
+        key = f"golden[{i}]"
+        try:
+            request, response = bytes.fromhex(golden.request), bytes.fromhex(golden.response)
+        except ValueError as error:
+            yield key, f"is not hex: {error}", "pairs of hex digits; blanks are fine"
+            continue
+        reason = _form(profile, request, response)
+        if reason:
+            yield f"{key}.{reason[0]}", *reason[1:]
+        else:
+            yield from _content(profile, golden, key, request, response[2:])
+
+
+def _form(profile: Profile, request: bytes, response: bytes) -> Mistake | None:
+    """What makes this exchange impossible: as Modbus (application protocol V1.1b3, 6.1-6.4) or for this device."""
+    if len(request) != _REQUEST.size or not 1 <= request[0] <= 4:
+        return "request", "is not function 1 to 4, address, count", "five bytes, without unit and CRC"
+    function, address, count = _REQUEST.unpack(request)
+    if not 1 <= count <= profile.max_count(function):
+        return "request", f"asks for {count}, the limit is {profile.max_count(function)}", "a smaller read"
+    for low, high in profile.forbidden():
+        if address < high and low < address + count:
+            return "request", "reads a forbidden range", "another read, or another range"
+    if not profile.limits.read_holes:
+        spans = [profile.span(p) for p in profile.point if p.function == function]
+        named = {register for first, end in spans for register in range(first, end)}
+        hole = next((a for a in range(address, address + count) if a not in named), None)
+        if hole is not None:
+            return "request", f"reads wire address {hole}, which no point names", "read_holes is false"
+    size = 2 * count if function > 2 else (count + 7) // 8
+    if response[:2] != bytes((function, size)) or len(response) != 2 + size:
+        return "response", f"is not function {function}, {size}, and {size} bytes", "without unit and CRC"
+    return None
+
+
+def _content(profile: Profile, golden: Golden, key: str, request: bytes, data: bytes) -> Iterator[Mistake]:
+    function, address, count = _REQUEST.unpack(request)
+    points = {point.name: point for point in profile.point}
+    expected: dict[str, Value | None] = {**golden.expect, **dict.fromkeys(golden.missing)}
+    if not expected:
+        yield f"{key}.expect", "expects nothing", "name at least one point"
+    for name, value in expected.items():
+        point = points.get(name)
+        if point is None:
+            yield f"{key}.expect.{name}", "no such point", "see the names above"
+            continue
+        first, end = profile.span(point)
+        if point.function != function or first < address or end > address + count:
+            yield f"{key}.expect.{name}", "is not inside this read", "another frame, or another address"
+            continue
+        reading = decode_point(profile, point, data, first - address)
+        if reading.status != (Status.NOT_AVAILABLE if value is None else Status.GOOD):
+            said = reading.status.name.lower().replace("_", " ")
+            yield f"{key}.expect.{name}", f"decodes to: {said}", "check sentinels, range and type"
+        elif value is not None and not _same(point, reading.value, value):
+            hint = "check address, type, order and scale"
+            yield f"{key}.expect.{name}", f"decodes to {reading.value!r}, not {value!r}", hint
+
+
+def _same(point: Point, decoded: Value | None, expected: Value) -> bool:
+    """Equal, and for numbers equal as published: to the point's decimals."""
+    if isinstance(decoded, bool | str) or isinstance(expected, bool | str) or decoded is None:
+        return decoded == expected and isinstance(decoded, bool) == isinstance(expected, bool)
+    return abs(decoded - expected) <= 0.5001 * 10.0**-point.scaling.decimals
