@@ -34,6 +34,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
 #: The largest map in the field (a 48-module UPS) has some 1,500 points; more is a mistake of a generator.
 MAX_POINTS = 4096
+#: A profile of MAX_POINTS points has a third of this.
+MAX_TEXT = 2_000_000
 #: Parsed profiles kept: a gateway has a few models of devices, and a thousand devices must not parse a thousand times.
 CACHED_PROFILES = 64
 
@@ -181,14 +183,14 @@ def load_profile(name: str, search: Sequence[Path] = ()) -> Profile:
     A name that ends in .toml is a file. Raises ProfileError with every mistake found, lint errors included.
     """
     if name.endswith(".toml"):
-        return parse_profile(_read(Path(name), name), name)
+        return parse_profile(read_profile(Path(name)), name)
     for directory in search if PROFILE_NAME.fullmatch(name) else ():
         path = directory / f"{name}.toml"
         if _exists(path):
-            return parse_profile(_read(path, str(path)), str(path))
+            return parse_profile(read_profile(path), str(path))
     packaged = _packaged() / f"{name}.toml"
     if PROFILE_NAME.fullmatch(name) and packaged.is_file():
-        return parse_profile(_read(packaged, name), name)
+        return parse_profile(read_profile(packaged), name)
     known = profile_names(search)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
@@ -226,6 +228,20 @@ def parse_profile(text: str, subject: str = "profile") -> Profile:
     return profile
 
 
+def read_profile(path: Path) -> str:
+    """The text of a profile's file. Raises ProfileError when it cannot be had."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_TEXT + 1)
+    except OSError as error:
+        raise ProfileError(str(path), [("(file)", error.strerror or str(error), "is the path right?")]) from error
+    except ValueError as error:
+        raise ProfileError(str(path), [("(file)", f"is not UTF-8 text: {error}", "save it as UTF-8")]) from error
+    if len(text) > MAX_TEXT:
+        raise ProfileError(str(path), [("(file)", f"is longer than {MAX_TEXT} characters", "is it a profile?")])
+    return text
+
+
 def _packaged() -> Path:
     return Path(str(resources.files("drivers"))) / "profiles"
 
@@ -235,15 +251,6 @@ def _exists(path: Path) -> bool:
         return path.is_file()
     except OSError as error:  # a directory that may not be searched must not fall back to another profile silently
         raise ProfileError(str(path), [("(file)", error.strerror or str(error), "may we read it?")]) from error
-
-
-def _read(path: Path, subject: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ProfileError(subject, [("(file)", error.strerror or str(error), "is the path right?")]) from error
-    except ValueError as error:
-        raise ProfileError(subject, [("(file)", f"is not UTF-8 text: {error}", "save it as UTF-8")]) from error
 
 
 def _tuples(value: Any) -> Any:
