@@ -72,6 +72,8 @@ def list_(search: tuple[Path, ...], as_json: bool, markdown: bool) -> None:
 def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
     r"""Show every point of the profile NAME (vendor/model, or a file that ends in .toml).
 
+    addr is the vendor's number, wire the function code and the 0-based address as sent.
+
     \b
     Example:  collector profile show schneider/pm5xxx
     """
@@ -243,19 +245,16 @@ def _point_table(name: str, profile: "Profile", points: Sequence[dict[str, Any]]
 
     title = escape(f"{name}: {profile.device.vendor} {profile.device.model}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("point", no_wrap=True)
-    for heading in ("FC", "address", "wire"):
-        table.add_column(heading, justify="right")
-    for heading in ("type", "value", "range"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("every", justify="right")
+    for heading in ("point", "addr", "wire", "type", "value", "range", "every"):
+        right = heading in ("addr", "wire", "every")
+        table.add_column(heading, no_wrap=True, justify="right" if right else "left")
     for point in points:
         kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
         kind += f" {point['order']}" if point["order"] != "ABCD" else ""
-        low_high = "" if point["range"] is None else f"{point['range'][0]:.12g} … {point['range'][1]:.12g}"
+        wire = f"{point['function']}:{point['wire_address']}"
         every = point["every"] if point["every"] > 1 else ""
-        cells = [point["name"], point["function"], point["address"], point["wire_address"], kind, _formula(point)]
-        table.add_row(*(escape(str(cell)) for cell in [*cells, low_high, every]))
+        cells = [point["name"], point["address"], wire, kind, _formula(point), _range(point["range"]), every]
+        table.add_row(*(escape(str(cell)) for cell in cells))
     return table
 
 
@@ -263,11 +262,18 @@ def _formula(point: dict[str, Any]) -> str:
     """What stands in the registers, as the published value."""
     if point["kind"] == "state" or point["type"] in ("bool", "string"):
         return ""
-    text = "raw" if point["mul"] == 1 else f"raw × {point['mul']:g}"
-    text += f" + {point['add']:g}" if point["add"] else ""
+    text = "raw" if point["mul"] == 1 else f"raw×{point['mul']:g}"
+    text += f"{point['add']:+g}" if point["add"] else ""
     if point["div"] != 1:
-        text = f"({text}) / {point['div']:g}" if point["add"] else f"{text} / {point['div']:g}"
+        text = f"({text})/{point['div']:g}" if point["add"] else f"{text}/{point['div']:g}"
     return f"{text} {point['unit']}"
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    if ends is None:
+        return ""
+    low, high = (f"{end:.10g}" for end in ends)
+    return f"±{high}" if low == f"-{high}" else f"{low}…{high}"
 
 
 def _print(table: "Table") -> None:
