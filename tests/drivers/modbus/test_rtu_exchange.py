@@ -1,0 +1,226 @@
+"""The RTU line in virtual time. Late answers at large: firmware_tests/test_late_answers.py."""
+
+import pytest
+
+from drivers.base import Request
+from drivers.errors import BadFrame, DeviceException
+from drivers.modbus.rtu import MAX_BUFFER, encode, seal
+from drivers.modbus.rtu_exchange import QUIET_S, RtuExchange, gap_s
+from tests.drivers.modbus.line import data_of, perfect_frame
+
+BAUD = 9600
+LATE_S = 2.0
+ASK = Request(1, 3, 100, 10)
+OTHER = Request(1, 3, 500, 10)
+NEIGHBOUR = Request(2, 3, 100, 10)
+NOW = 1000.0
+
+
+def answer_to(request):
+    return perfect_frame(encode(request))
+
+
+def line():
+    return RtuExchange(BAUD, LATE_S)
+
+
+def ask(exchange, request, now):
+    """Transmit as soon as the gap allows; the time of it."""
+    exchange.start(request)
+    now = max(now, exchange.next_at())
+    assert exchange.transmit(now) == encode(request)
+    return now
+
+
+def succeeds(exchange, request, now):
+    now = ask(exchange, request, now) + 0.05
+    assert exchange.received(answer_to(request), now) == data_of(request)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("baud", "milliseconds"), [(1200, 32.1), (9600, 4.01), (19200, 2.01), (38400, 1.75), (115200, 1.75)]
+)
+def test_the_gap_is_three_and_a_half_characters_and_fixed_above_19200(baud, milliseconds):
+    assert round(gap_s(baud) * 1000, 2) == pytest.approx(milliseconds, abs=0.05)
+
+
+def test_a_request_waits_for_the_gap_after_the_last_byte_received():
+    exchange = line()
+    now = succeeds(exchange, ASK, NOW)
+    exchange.start(OTHER)
+    assert exchange.next_at() == pytest.approx(now + gap_s(BAUD))
+
+
+def test_a_request_waits_for_the_gap_after_the_end_of_our_own_transmission():
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    exchange.expire(now)
+    exchange.start(NEIGHBOUR)
+    assert exchange.next_at() == pytest.approx(now + 8 * 11 / BAUD + gap_s(BAUD))
+
+
+def test_a_byte_that_comes_while_waiting_starts_the_gap_again():
+    exchange = line()
+    now = succeeds(exchange, ASK, NOW)
+    exchange.start(OTHER)
+    assert exchange.received(b"\x00", now + 0.003) is None
+    assert exchange.next_at() == pytest.approx(now + 0.003 + gap_s(BAUD))
+
+
+def test_a_late_answer_is_counted_and_ends_the_quarantine_of_its_unit():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 1
+    assert exchange.expire(now)
+    assert exchange.ready_at(ASK.unit) == now + LATE_S
+    assert exchange.received(answer_to(ASK), now + 0.5) is None
+    assert (exchange.late, exchange.ready_at(ASK.unit)) == (1, 0.0)
+    succeeds(exchange, OTHER, now + 0.5)
+
+
+def test_a_late_exception_ends_the_quarantine_too():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 1
+    exchange.expire(now)
+    assert exchange.received(seal(1, b"\x83\x04"), now + 0.5) is None
+    assert (exchange.late, exchange.ready_at(ASK.unit)) == (1, 0.0)
+
+
+def test_another_unit_may_be_asked_at_once_and_the_late_answer_is_not_its_own():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 1
+    exchange.expire(now)
+    assert exchange.ready_at(NEIGHBOUR.unit) == 0.0
+    now = ask(exchange, NEIGHBOUR, now)
+    assert exchange.received(answer_to(ASK), now + 0.02) is None
+    assert exchange.received(answer_to(NEIGHBOUR), now + 0.05) == data_of(NEIGHBOUR)
+    assert exchange.late == 1
+
+
+def test_what_lies_in_the_buffer_when_a_request_is_transmitted_is_never_its_answer():
+    exchange = line()
+    now = succeeds(exchange, ASK, NOW)
+    assert exchange.received(answer_to(ASK), now) is None  # a repeater sends it twice
+    now = ask(exchange, OTHER, now)
+    assert exchange.late == 1
+    assert exchange.next_at() is None
+    assert exchange.received(answer_to(OTHER), now + 0.05) == data_of(OTHER)
+
+
+def test_a_request_that_was_never_transmitted_leaves_no_quarantine():
+    exchange = line()
+    exchange.start(ASK)
+    exchange.received(b"\0", NOW)
+    assert exchange.expire(NOW + 0.001) is False
+    assert exchange.ready_at(ASK.unit) == 0.0
+
+
+def test_a_unit_stays_in_quarantine_when_the_line_is_closed_and_opened_again():
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    exchange.reset(now)
+    assert exchange.ready_at(ASK.unit) == now + LATE_S
+    assert exchange.received(answer_to(ASK), now + 0.1) is None
+    succeeds(exchange, OTHER, now + 0.1)
+
+
+def flipped(frame):
+    return bytes([*frame[:7], frame[7] ^ 0x10, *frame[8:]])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        flipped(answer_to(ASK)),
+        seal(1, b"\x65\x01\x02"),
+        seal(1, b"\x03\x02\x00\x01"),
+        seal(1, b"\x84\x02"),
+        b"\0" + seal(1, b"\x03\x02\x00\x01"),
+        encode(ASK) + flipped(answer_to(ASK)),
+    ],
+    ids=["bit flip", "unknown function", "wrong length", "exception of another", "behind a stray", "behind the echo"],
+)
+@pytest.mark.parametrize("one_by_one", [False, True], ids=["in one piece", "byte by byte"])
+def test_a_bad_answer_is_known_at_the_next_silence_and_the_unit_is_free_at_once(fault, one_by_one):
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 0.02
+    for piece in [fault[i : i + 1] for i in range(len(fault))] if one_by_one else [fault]:
+        now += 0.001
+        assert exchange.received(piece, now) is None
+    assert exchange.next_at() == pytest.approx(now + QUIET_S)
+    assert isinstance(exchange.silence(now + QUIET_S), BadFrame)
+    assert exchange.ready_at(ASK.unit) == 0.0
+    succeeds(exchange, OTHER, now + QUIET_S)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [b"", b"\0", encode(ASK), answer_to(ASK)[:-1], bytes.fromhex("01 65 01 02"), seal(9, b"\x03\x02\x00\x01")],
+    ids=["silence", "a stray byte", "only the echo", "cut short", "unknown function", "another unit"],
+)
+def test_what_proves_nothing_is_waited_out_and_a_true_answer_still_counts(fault):
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 0.02
+    if fault:
+        assert exchange.received(fault, now) is None
+        assert exchange.silence(now + QUIET_S) is None
+    assert exchange.next_at() is None
+    if fault != answer_to(ASK)[:-1]:
+        assert exchange.received(answer_to(ASK), now + 0.2) == data_of(ASK)
+        succeeds(exchange, OTHER, now + 0.2)
+    else:
+        exchange.expire(now + 1)
+        succeeds(exchange, NEIGHBOUR, now + 1)
+        succeeds(exchange, OTHER, now + 1 + LATE_S)
+
+
+def test_a_corrupt_answer_while_another_unit_is_outstanding_may_be_that_one():
+    """One flipped bit makes unit 3's late frame look like unit 1's: unit 1's own answer may still come."""
+    exchange = line()
+    unit_3 = Request(3, 3, 100, 10)
+    now = ask(exchange, unit_3, NOW) + 1
+    exchange.expire(now)
+    now = ask(exchange, ASK, now)
+    assert exchange.received(b"\x01" + answer_to(unit_3)[1:], now + 0.02) is None
+    assert isinstance(exchange.silence(now + 0.1), BadFrame)
+    assert exchange.ready_at(ASK.unit) > now + 1
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 5000])
+def test_babble_is_cut_and_the_next_answer_succeeds(piece):
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    outcome = None
+    for _ in range(5000):
+        now += 0.001
+        outcome = exchange.received(b"\x01\x03\x14\x00\x07" * (piece // 5 + 1), now)
+        assert len(exchange._receiver) <= MAX_BUFFER
+        if outcome is not None:
+            break
+    assert isinstance(outcome, BadFrame)
+    assert "babbles" in str(outcome)
+    succeeds(exchange, NEIGHBOUR, now)
+    succeeds(exchange, OTHER, now + LATE_S)
+
+
+def test_an_exception_answer_ends_the_exchange():
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    error = exchange.received(seal(1, b"\x83\x02"), now)
+    assert isinstance(error, DeviceException)
+    succeeds(exchange, OTHER, now)
+
+
+def test_two_requests_at_once_are_a_programming_error():
+    exchange = line()
+    exchange.start(ASK)
+    with pytest.raises(RuntimeError, match="unit 2 asked while unit 1 is"):
+        exchange.start(NEIGHBOUR)
+
+
+def test_bytes_that_belong_to_nothing_are_counted():
+    exchange = line()
+    now = succeeds(exchange, ASK, NOW)
+    exchange.received(b"\xaa\xbb\xcc", now)
+    succeeds(exchange, OTHER, now)
+    assert (exchange.strays, exchange.late) == (3, 0)
