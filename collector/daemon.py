@@ -15,7 +15,7 @@ from typing import Any
 
 from collector import notify
 from collector.clock import Clock, SystemClock
-from collector.errors import ConfigError
+from collector.errors import ConfigError, SpoolError
 from collector.health import Health, write_status
 from collector.inventory import Inventory, check_load
 from collector.kernels import warm
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 #: Shares of systemd's TimeoutStopSec=10: the last tick's commit comes first, the farewell to the brokers after it.
 COMMIT_DEADLINE_S = 5.0
 FAREWELL_DEADLINE_S = 2.0
+#: The status file is written anew this often: each second, less often where there are very many devices to tell of.
+STATUS_S = 1.0
+STATUS_PER_DEVICE_S = 0.005
 #: The watchdog is fed only while the sweep and the ticks are younger than this.
 SWEEP_STALL_S = 5.0
 TICK_STALL_S = 30.0
@@ -55,6 +58,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._wish = _Wish()
         self._boot_id = secrets.token_hex(4)
+        self._proven: Settings | None = None  #: the last configuration that came to READY
 
     async def run(self) -> int:
         """Collect until SIGTERM or SIGINT. Raises ConfigError, SpoolError before READY; later a bug ends it."""
@@ -69,12 +73,21 @@ class Daemon:
         # Modules and kernels are here to stay: a full collection over them would cost a tick now and then.
         gc.freeze()
         while settings is not None:
-            settings = await self._work(settings)
+            try:
+                settings = await self._work(settings)
+            except (ConfigError, SpoolError) as error:
+                if self._proven is None or self._proven is settings:
+                    raise
+                log.error("reload undone, the former configuration goes on; %s", error)
+                settings = self._proven
         return 0
 
     def _load(self) -> Settings:
+        """The configuration, with everything checked that it names: lines, certificates, secrets."""
         settings = load_settings(self._config)
         check_load(Inventory(settings), str(self._config))
+        for uplink in settings.uplink:
+            options_from(uplink.broker, client_id="")
         return settings
 
     def _asked_to_stop(self) -> None:
@@ -107,15 +120,17 @@ class Daemon:
             *(asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks),
         ]
         log.info("collecting: %d buses, %d devices, %d points", *_size(settings, inventory))
+        self._proven = settings
         notify.ready()
         try:
             following = await self._wait(tasks)
         finally:
-            if not self._wish.reload:
+            if self._wish.stop:
                 notify.stopping()
             await self._shut(tasks, pipeline, uplinks)
             links.close()
             await asyncio.to_thread(spool.close)
+            await self._write_status(settings, health.snapshot())
         return following
 
     async def _uplink(self, uplink: UplinkSettings, settings: Settings, spool: Spool, health: Health) -> Uplink:
@@ -134,10 +149,10 @@ class Daemon:
     async def _wait(self, tasks: list[asyncio.Task[None]]) -> Settings | None:
         """Until a signal asks for something or a task ends, which none of them may."""
         while True:
-            self._wish.changed.clear()
             signalled = asyncio.create_task(self._wish.changed.wait())
             done, _ = await asyncio.wait([*tasks, signalled], return_when=asyncio.FIRST_COMPLETED)
             signalled.cancel()
+            self._wish.changed.clear()
             for task in done - {signalled}:
                 task.result()  # a bug: let it end the daemon, systemd starts a whole one
                 raise RuntimeError(f"task {task.get_name()} ended by itself")
@@ -164,19 +179,21 @@ class Daemon:
     async def _watch(self, settings: Settings, pipeline: Pipeline, health: Health) -> None:
         """Status file, health lines and watchdog."""
         ping_s = notify.watchdog_period_s()
-        step_s = min(settings.health.interval_s, ping_s or settings.health.interval_s, 1.0)
-        due = self._clock.mono()
+        status_s = max(STATUS_S, STATUS_PER_DEVICE_S * len(settings.device))
+        lines_due = status_due = self._clock.mono()
         while True:
             now = self._clock.mono()
             stalled = now - pipeline.poller.swept_at > SWEEP_STALL_S or now - pipeline.ticked_at > TICK_STALL_S
             if not stalled:
                 notify.watchdog()
-            await self._write_status(settings, health.snapshot())
-            if now >= due:
-                due = now + settings.health.interval_s
+            if now >= status_due:
+                status_due = now + status_s
+                await self._write_status(settings, health.snapshot())
+            if now >= lines_due:
+                lines_due = now + settings.health.interval_s
                 for category, body, points in health.lines():
                     pipeline.note(category, body, points)
-            await asyncio.sleep(step_s)
+            await asyncio.sleep(min(STATUS_S, ping_s or STATUS_S))
 
     async def _write_status(self, settings: Settings, snapshot: dict[str, Any]) -> None:
         if not settings.health.status_file:
