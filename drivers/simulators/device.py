@@ -6,34 +6,39 @@ import re
 from drivers.codec import Reading, Status, Value, decode_point, encode_point
 from drivers.profile import Point, Profile
 from drivers.simulators.hall import HallModel, Seat
-from drivers.simulators.quantities import BLOCK_V, UNITS, meaning, phase_of
+from drivers.simulators.quantities import UNITS, meaning, phase_of
 from drivers.simulators.unit import BIT_FUNCTIONS, Bank, Identity, Unit
 
 #: States a healthy device is in, most telling first; matched against the symbols of a state point.
-_HEALTHY = (r"on[ _-]?line|inverter", r"normal|ok\b|healthy|float", r"^on$|run|enabled|cooling|auto", r"none|idle")
-_TRUE_NAMES = re.compile(r"(?:^|_)(?:on|running|online|enabled|present|healthy)(?:_|$)")
+_HEALTHY = (
+    r"on[ _-]?line|^inverter|^acceptable",
+    r"normal|ok\b|healthy|float",
+    r"^on$|run|enabled|cooling|auto|^air$",
+    r"none|idle|accept",
+)
+_TRUE_NAMES = re.compile(r"(?:^|_)(?:on_?line|enabled|present|healthy)(?:_|$)|^running$|(?:^|_)on$")
 #: A device runs at this part of what its profile says it can show.
 _USUAL_LOAD = 0.45
+#: 12 V battery blocks in series behind a UPS of one phase (a cabinet on the floor) and of three (a room).
+_BLOCKS = {1: 8, 3: 32}
 
 
 def seat_for(profile: Profile, name: str, feed: str, share: float | None, hall: HallModel) -> Seat:
     """Where a device of `profile` fits into the hall; without `share` it carries what its ranges allow."""
     phases = 3 if any(point.unit == "A" and phase_of(point.name) == 3 for point in profile.point) else 1
-    battery = _highest(profile, "voltage", r"batt")
-    blocks = max(1, round(_USUAL_LOAD * battery / BLOCK_V)) if battery else 32
     if share is None:
-        power, current = _highest(profile, "power", r""), _highest(profile, "current", r"")
+        power, current = _highest(profile, "power"), _highest(profile, "current")
         kw = _USUAL_LOAD * min(power or math.inf, phases * 0.23 * current if current else math.inf)
         share = min(1.0, kw / hall.nominal_kw)
-    return Seat(name, feed, share, phases, blocks)
+    return Seat(name, feed, share, phases, _BLOCKS[phases])
 
 
-def _highest(profile: Profile, dimension: str, pattern: str) -> float | None:
+def _highest(profile: Profile, dimension: str) -> float | None:
     """The smallest upper end of the ranges of such points, in the base unit of the dimension."""
     ends = [
         point.range[1] / UNITS[point.unit][1]
         for point in profile.point
-        if point.range and UNITS.get(point.unit, ("",))[0] == dimension and re.search(pattern, point.name)
+        if point.range and UNITS.get(point.unit, ("",))[0] == dimension
     ]
     return min(ends, default=None)
 
@@ -105,7 +110,7 @@ class VirtualDevice:
 
     def _value(self, point: Point) -> Value:
         if point.type == "string":
-            return self.profile.device.model
+            return {"firmware": "1.0", "serial": f"SIM-{self.seat.name}"}.get(point.name, self.profile.device.model)
         if point.type == "bool":
             return bool(_TRUE_NAMES.search(point.name))
         if point.is_state:

@@ -1,7 +1,7 @@
 """What a point of a profile means in the hall model: from its unit and name to a quantity of the hall.
 
 `VALUE_OF` lists (dimension of the unit, pattern in the name, quantity); the first row that matches wins. Everything
-here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Hz, °C, %, s.
+here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Hz, deg, Ah, °C, %, s.
 """
 
 import math
@@ -14,15 +14,14 @@ from drivers.simulators.hall import NOMINAL_V, HallModel, Seat
 #: unit → (dimension, how many of this unit make one base unit)
 UNITS: dict[str, tuple[str, float]] = {
     "kW": ("power", 1), "W": ("power", 1000), "MW": ("power", 0.001),
-    "kVA": ("apparent", 1), "VA": ("apparent", 1000),
-    "kvar": ("reactive", 1), "var": ("reactive", 1000),
+    "kVA": ("apparent", 1), "VA": ("apparent", 1000), "MVA": ("apparent", 0.001),
+    "kvar": ("reactive", 1), "var": ("reactive", 1000), "Mvar": ("reactive", 0.001),
     "kWh": ("energy", 1), "Wh": ("energy", 1000), "MWh": ("energy", 0.001),
-    "kVAh": ("energy", 1.03), "VAh": ("energy", 1030),
-    "kvarh": ("energy", 0.25), "varh": ("energy", 250),
+    "kVAh": ("energy", 1.03), "VAh": ("energy", 1030), "MVAh": ("energy", 0.00103),
+    "kvarh": ("energy", 0.25), "varh": ("energy", 250), "Mvarh": ("energy", 0.00025),
     "V": ("voltage", 1), "mV": ("voltage", 1000), "kV": ("voltage", 0.001),
     "A": ("current", 1), "mA": ("current", 1000),
-    "Hz": ("frequency", 1),
-    "°C": ("temperature", 1), "℃": ("temperature", 1), "C": ("temperature", 1), "degC": ("temperature", 1),
+    "Hz": ("frequency", 1), "deg": ("angle", 1), "Ah": ("charge", 1), "°C": ("temperature", 1),
     "%": ("percent", 1), "%RH": ("humidity", 1),
     "s": ("duration", 1), "min": ("duration", 1 / 60), "h": ("duration", 1 / 3600),
     "": ("", 1),
@@ -32,6 +31,8 @@ UNITS: dict[str, tuple[str, float]] = {
 _POWER_FACTOR = {"it": 0.98, "ups": 0.99, "mains": 0.95, "cooling": 0.86}
 BLOCK_V = 2.27 * 6  #: float voltage of one 12 V lead-acid block
 _RUNTIME_FULL_LOAD_S = 900.0
+#: A UPS is built for this many times the nominal load behind it.
+HEADROOM = 1.25
 
 _LINE_PAIR = re.compile(r"(?:^|_)(ab|bc|ca|l1_?l2|l2_?l3|l3_?l1|ll)(?:_|$)")
 _PHASE = re.compile(r"(?:^|_)(?:l|ph|phase_?)?([123abcrst])(?:_|$)")
@@ -55,12 +56,25 @@ def _part(hall: HallModel, seat: Seat, name: str) -> float:
     return hall.phase_part(phase) if phase and seat.phases == 3 else 1.0
 
 
+def _power_factor(hall: HallModel, seat: Seat, name: str) -> float:
+    return _POWER_FACTOR[seat.feed] + 0.004 * hall.wobble(seat.feed, 120.0)
+
+
 def _apparent(hall: HallModel, seat: Seat, name: str) -> float:
-    return feed_power(hall, seat, name) / _POWER_FACTOR[seat.feed]
+    return feed_power(hall, seat, name) / _power_factor(hall, seat, name)
 
 
 def _reactive(hall: HallModel, seat: Seat, name: str) -> float:
-    return feed_power(hall, seat, name) * math.tan(math.acos(_POWER_FACTOR[seat.feed]))
+    return feed_power(hall, seat, name) * math.tan(math.acos(_power_factor(hall, seat, name)))
+
+
+def _angle(hall: HallModel, seat: Seat, name: str) -> float:
+    return math.degrees(math.acos(_power_factor(hall, seat, name)))
+
+
+def _rating(hall: HallModel, seat: Seat, name: str) -> float:
+    """What the device is built for: the nominal load and a quarter more, as `load` below says."""
+    return hall.nominal_kw * seat.share * HEADROOM
 
 
 def _voltage(hall: HallModel, seat: Seat, name: str) -> float:
@@ -128,6 +142,8 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("current", r"batt", _battery_current),
     ("current", r"neutral|ground|(?:^|_)n(?:_|$)", lambda hall, seat, name: 0.04 * _current(hall, seat, "")),
     ("current", r"", _current),
+    ("power", r"rated|nominal", _rating),
+    ("apparent", r"rated|nominal", _rating),
     ("power", r"peak|max", lambda hall, seat, name: hall.peak_kw[seat.feed] * seat.share),
     ("power", r"demand", lambda hall, seat, name: hall.demand_kw[seat.feed] * seat.share),
     ("power", r"", feed_power),
@@ -136,7 +152,10 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("energy", r"export|deliver|reverse", lambda hall, seat, name: 0.0),
     ("energy", r"", _energy),
     ("frequency", r"", _local(lambda hall: hall.frequency_hz, 0.003)),
-    ("", r"power_factor|(?:^|_)pf|cos_?phi", lambda hall, seat, name: _POWER_FACTOR[seat.feed]),
+    ("", r"power_factor|(?:^|_)pf|cos_?phi", _power_factor),
+    ("angle", r"phase|phi", _angle),
+    ("charge", r"", lambda hall, seat, name: 100.0),
+    ("", r"packs", lambda hall, seat, name: 1.0),
     ("temperature", r"set_?point|target", lambda hall, seat, name: 22.0),
     ("temperature", r"dew", _local(_dew_point, 0.2)),
     ("temperature", r"supply|discharge|outlet", _local(lambda hall: hall.supply_c, 0.4)),
@@ -148,16 +167,16 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("temperature", r"", _local(lambda hall: hall.inlet_c, 0.8)),
     ("humidity", r"set_?point|target", lambda hall, seat, name: 45.0),
     ("humidity", r"", _local(lambda hall: hall.humidity, 2.0)),
+    ("percent", r"heat|humidif", lambda hall, seat, name: 0.0),
     ("percent", r"humid|(?:^|_)rh", _local(lambda hall: hall.humidity, 2.0)),
     ("percent", r"charge|level|capacity_left|soc", lambda hall, seat, name: 100.0),
     ("percent", r"fan", lambda hall, seat, name: hall.fan_percent),
-    ("percent", r"load", lambda hall, seat, name: 100 * hall.load / 1.25),
+    ("percent", r"load", lambda hall, seat, name: 100 * hall.load / HEADROOM),
     ("percent", r"effic", lambda hall, seat, name: 100 * hall.it_kw / (hall.it_kw + hall.ups_loss_kw)),
     ("percent", r"compress|cool|valve|capacity", lambda hall, seat, name: min(100.0, 90 * hall.cooling_part)),
-    ("percent", r"thd.*(?:v|u)|(?:v|u).*thd", _local(lambda hall: 1.8, 0.3)),
+    ("percent", r"thd_?(?:v|u)|volt.*thd", _local(lambda hall: 1.8, 0.3)),
     ("percent", r"thd", _local(lambda hall: 6.0, 1.0)),
     ("percent", r"unbal|imbal", _local(lambda hall: 1.5, 0.5)),
-    ("percent", r"heat|humidif|dehum", lambda hall, seat, name: 0.0),
     ("duration", r"on_battery|discharg", lambda hall, seat, name: 0.0),
     ("duration", r"runtime|remain|autonomy|backup|left", _runtime),
 )  # fmt: skip

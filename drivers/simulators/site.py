@@ -45,13 +45,13 @@ def _tags(row: str, feed: str = "A") -> tuple[tuple[str, str], ...]:
 HALL = (
     Place("meter-mains", "tcp-mains", 1, "schneider/pm5xxx", "mains", 1.0, tags=_tags("entry")),
     Place("meter-it", "tcp-it", 1, "schneider/pm5xxx", "it", 1.0, tags=_tags("ups-room")),
-    Place("ups-1", "tcp-ups", 1, "apc/smart_ups", "it", tags=_tags("ups-room")),
+    Place("ups-1", "tcp-ups", 1, "apc/smart_ups", "it", 0.02, tags=_tags("ups-room")),
     Place("crac-1", "tcp-crac-1", 1, "vertiv/liebert_crv", "cooling", 0.5, tags=_tags("r1")),
     Place("crac-2", "tcp-crac-2", 1, "vertiv/liebert_crv", "cooling", 0.5, tags=_tags("r2", "B")),
-    Place("row-1", "tcp-gateway", 1, "eastron/sdm630", "it", 0.5, 2.0, _tags("r1")),
-    Place("row-2", "tcp-gateway", 2, "eastron/sdm630", "it", 0.5, 2.0, _tags("r2", "B")),
+    Place("row-1", "tcp-gateway", 1, "eastron/sdm630", "it", 0.54, 2.0, _tags("r1")),
+    Place("row-2", "tcp-gateway", 2, "eastron/sdm630", "it", 0.46, 2.0, _tags("r2", "B")),
     Place("meter-cooling", "rtu-1", 1, "eastron/sdm630", "cooling", 1.0, 5.0, _tags("plant")),
-    Place("ups-2", "rtu-1", 2, "huawei/ups2000", "it", None, 5.0, _tags("ups-room", "B")),
+    Place("ups-2", "rtu-1", 2, "huawei/ups2000", "it", 0.01, 5.0, _tags("ups-room", "B")),
     Place("th-1", "rtu-1", 3, "generic/xy_md02", "it", None, 5.0, _tags("r1")),
     Place("th-2", "rtu-1", 4, "generic/xy_md02", "it", None, 5.0, _tags("r2")),
 )

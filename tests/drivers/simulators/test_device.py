@@ -116,7 +116,7 @@ table = "input"
 address = 7
 type = "s16"
 scale = 0.01
-unit = "furlong"
+unit = "hPa"
 range = [-3, -2]
 [[point]]
 name = "fan_on"

@@ -5,6 +5,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
 from drivers.simulators.fleet import Fleet, value
+from tests.ports import free_ports_in_a_row
 
 
 class Hand:
@@ -35,11 +36,11 @@ def test_values_of_different_places_and_neighbouring_seconds_differ():
     assert max(seen) < 2**32
 
 
-def test_pymodbus_reads_the_last_device_of_a_served_fleet(first_free_port):
+def test_pymodbus_reads_the_last_device_of_a_served_fleet():
     async def scenario():
         hand = Hand()
         fleet = Fleet(5, 200, unit=3, mono=hand)
-        await fleet.open("127.0.0.1", first_free_port(5))
+        await fleet.open("127.0.0.1", free_ports_in_a_row(5))
         try:
             port = fleet.ports[4]._server.sockets[0].getsockname()[1]
             client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=10)
