@@ -15,7 +15,8 @@ from collector.bridge.check import Limits
 from collector.bridge.dead_letter import DeadLetters
 from collector.bridge.deliver import Delivery
 from collector.bridge.pace import Pace
-from collector.bridge.settings import Settings
+from collector.bridge.plan import plan
+from collector.bridge.settings import Settings, load_settings
 from collector.bridge.store import open_store
 from collector.bridge.subscribe import Inbox
 from collector.clock import Clock, SystemClock
@@ -31,7 +32,7 @@ LONGEST_PAUSE_S = 30.0
 #: bridges with the same client id do not throw each other out several times a second.
 STEADY_S = 10.0
 #: What a stop may cost: the batch in the database's hands is waited for, then left to redelivery.
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 3.0
 #: A call of the worker thread that takes longer than this hangs; systemd is not told that we are well any more.
 STUCK_S = 180.0
 
@@ -71,8 +72,8 @@ class Bridge:
         self._received_before = 0  #: messages of earlier connections
         self._connected = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Work until `stop` is set. False when the database hangs and a thread with it."""
         reporter = asyncio.create_task(self._report())
         stopping = asyncio.create_task(stop.wait())
         notify.ready()
@@ -81,14 +82,13 @@ class Bridge:
                 try:
                     await self._connection(stopping)
                 except UplinkError as error:
-                    pause = self._pace.failed(error)
-                    await asyncio.wait({stopping}, timeout=pause)
+                    await asyncio.wait({stopping}, timeout=self._pace.failed(error))
         finally:
-            notify.stopping()
             for task in (reporter, stopping):
                 task.cancel()
-            await asyncio.get_running_loop().run_in_executor(None, self._delivery.close)
+            closed = await self._delivery.close()
             await self._write_status()
+        return closed
 
     async def _connection(self, stopping: asyncio.Task[Any]) -> None:
         """One connection from beginning to end. Raises UplinkError when it was lost or never made."""
@@ -185,17 +185,51 @@ class Bridge:
             await asyncio.get_running_loop().run_in_executor(None, _replace, Path(path), snapshot)
 
 
-def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    bridge = Bridge(settings)
+def run(config: Path) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reads `config` again and keeps the old one if the new one is bad."""
+    if not asyncio.run(_run(config)):
+        # A thread hangs in the database, and Python would wait for it. Nothing it holds was acknowledged.
+        logging.shutdown()
+        os._exit(0)
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        await bridge.run(stop)
 
-    asyncio.run(main())
+async def _run(config: Path) -> bool:
+    stop, reload = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
+        loop.add_signal_handler(signum, event.set)
+    settings: Settings | None = load_settings(config)
+    while settings is not None:
+        bridge = await loop.run_in_executor(None, Bridge, settings)
+        ended = asyncio.Event()
+        work = asyncio.create_task(bridge.run(ended))
+        settings = await _until_told(config, work, stop, reload)
+        ended.set()
+        closed = await work
+    notify.stopping()
+    return closed
+
+
+async def _until_told(
+    config: Path, work: asyncio.Task[bool], stop: asyncio.Event, reload: asyncio.Event
+) -> Settings | None:
+    """Wait for a signal: the new settings after SIGHUP, None to stop. Also returns when `work` has failed."""
+    while True:
+        told = [asyncio.create_task(event.wait()) for event in (stop, reload)]
+        await asyncio.wait({work, *told}, return_when=asyncio.FIRST_COMPLETED)
+        for task in told:
+            task.cancel()
+        if stop.is_set() or work.done():
+            return None
+        reload.clear()
+        try:
+            settings = load_settings(config)
+            await asyncio.get_running_loop().run_in_executor(None, plan, settings)
+        except ConfigError as error:
+            log.error("configuration not reloaded, the old one goes on: %s", error)
+        else:
+            log.info("configuration reloaded")
+            return settings
 
 
 def _replace(path: Path, snapshot: dict[str, Any]) -> None:

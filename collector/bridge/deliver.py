@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: Longest pause between two attempts when the database does not name one.
 LONGEST_PAUSE_S = 60.0
+#: A hanging database must not keep us from stopping: nothing it has not taken was acknowledged.
+CLOSE_S = 1.0
 #: Confirmations whose PUBACK is outstanding. Beyond it none is sent: their gateways ask again by sending again.
 MAX_CONFIRMATIONS = 10_000
 
@@ -86,10 +88,12 @@ class Delivery:
             self._confirm(verdicts, outlet)
             inbox.settle(messages)
 
-    def close(self) -> None:
-        """Wait for the worker thread, then close the database."""
-        self._thread.shutdown(wait=True)
-        self._store.close()
+    async def close(self) -> bool:
+        """Close the database after the call the worker thread is in. False when that did not end within CLOSE_S."""
+        closed = self._thread.submit(self._store.close)
+        done, _ = await asyncio.wait({asyncio.wrap_future(closed)}, timeout=CLOSE_S)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        return bool(done)
 
     def _examine(self, messages: list[Message]) -> list[Checked | Rejected]:
         verdicts = [check(m.topic, m.payload, self._limits) for m in messages]

@@ -58,9 +58,9 @@ class Pace:
 
     def _tell(self, error: CollectorError) -> None:
         if not error.retryable and not self._refused:
-            log.error("%s: %s — kept, but going nowhere until somebody acts", self.subject, error)
+            log.error("%s — kept, but going nowhere until somebody acts", error)
         elif self._failures == 1:
-            log.warning("%s: %s — trying again", self.subject, error)
+            log.warning("%s — trying again", error)
         else:
-            log.debug("%s: %s — failure %d of this outage", self.subject, error, self._failures)
+            log.debug("%s — failure %d of this outage", error, self._failures)
         self._refused = self._refused or not error.retryable

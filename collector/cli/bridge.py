@@ -30,13 +30,11 @@ def command(config: Path, check_only: bool, as_json: bool, log_level: str) -> No
 
     Example:  collector bridge --config config/bridge.toml --check
     """
-    from collector.bridge.settings import load_settings
-
-    settings = load_settings(config)
     if check_only:
         from collector.bridge.plan import plan
+        from collector.bridge.settings import load_settings
 
-        found = plan(settings)
+        found = plan(load_settings(config))
         click.echo(json.dumps(found) if as_json else "\n".join(f"{key:12} {value}" for key, value in found.items()))
         return
     from collector.bridge.daemon import run
@@ -44,4 +42,4 @@ def command(config: Path, check_only: bool, as_json: bool, log_level: str) -> No
     faulthandler.enable()  # the watchdog's SIGABRT leaves a traceback of every thread in the journal
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal adds the time itself
     logging.basicConfig(format=f"{stamp}%(levelname)s %(name)s: %(message)s", level=log_level.upper())
-    run(settings)
+    run(config)
