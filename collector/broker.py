@@ -9,6 +9,7 @@ from typing import Any, Literal
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from collector.config_file import Broker, Tls
@@ -16,6 +17,10 @@ from collector.tls import tls_context
 
 #: Largest packet taken and sent when the server sets no limit of its own: 16 rows of 64 KiB.
 MAX_PACKET = 1 << 20
+
+# mosquitto answers a payload above its message_size_limit with PUBACK 0x95. MQTT 5 does not list that code for PUBACK,
+# and paho, which knows the codes of each packet from this table, would take it for a broken packet and hang up.
+getattr(ReasonCode, "names", {}).get(0x95, {}).get("Packet too large", []).append(PacketTypes.PUBACK)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

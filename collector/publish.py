@@ -117,8 +117,9 @@ class Uplink:
                     self._status_at = self._clock.mono() + STATUS_S
                     self._say(session, self._status_text("online"))
                 await self._delivery.turn(session)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), TICK_S)
+                with contextlib.suppress(TimeoutError):  # not wait_for: before 3.12 it may swallow a cancellation
+                    async with asyncio.timeout(TICK_S):
+                        await self._wake.wait()
             lost.result()
         finally:
             lost.cancel()

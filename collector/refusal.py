@@ -6,18 +6,17 @@ import ssl
 from collector.errors import PayloadRefused, UplinkError, UplinkLost, UplinkRefused
 from collector.tls import handshake_error
 
-#: Reason code of a broker that disconnects because of a packet above its limit (MQTT 5, 3.14.2.1).
+#: Reason code for a packet above the broker's limit, given with DISCONNECT (MQTT 5, 3.14.2.1) or, by mosquitto, PUBACK.
 PACKET_TOO_LARGE = 0x95
 #: Reason codes (MQTT 5, 2.4) that stay until somebody acts; every other failure may pass by itself.
 _REFUSED = frozenset({0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8E, 0x90, 0x98, 0x9A, 0x9B, 0x9C, 0x9D})
-#: PUBACK codes that mean this message, however often it is sent. 0x95 is no PUBACK code: it comes with DISCONNECT.
-_THIS_MESSAGE = frozenset({0x90, 0x99})
+#: PUBACK codes that mean this message, however often it is sent.
+_THIS_MESSAGE = frozenset({0x90, PACKET_TOO_LARGE, 0x99})
 _HINTS = {
-    0x83: "mosquitto says so of payloads above its message_size_limit",
     0x84: "set version to what the broker speaks",
     0x85: "set another client_id",
     0x86: "check username and password",
-    0x87: "the broker's access list does not allow it to this user or client_id",
+    0x87: "check username, password and the broker's access list",
     0x8E: "another client uses the same client_id: give each gateway its own",
 }
 

@@ -161,7 +161,15 @@ async def test_connecting_can_be_cancelled_while_the_connect_thread_is_at_it():
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [(0, 0), (16, 16), (0x87, UplinkRefused), (0x97, UplinkRefused), (0x99, PayloadRefused), (0x90, PayloadRefused)],
+    [
+        (0, 0),
+        (16, 16),
+        (0x87, UplinkRefused),
+        (0x97, UplinkRefused),
+        (0x99, PayloadRefused),
+        (0x90, PayloadRefused),
+        (0x95, PayloadRefused),
+    ],
 )
 async def test_a_pubacks_reason_code_is_told(code, expected):
     async with FakeBroker(puback=lambda _: code) as broker, MqttSession(to(broker.port)) as session:
