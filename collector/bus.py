@@ -5,6 +5,7 @@ fails harms neither the other reads of its unit nor the other units of its bus.
 """
 
 import logging
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -71,19 +72,13 @@ class LinkFactory(Protocol):
     def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link: ...
 
 
-class Alarm(Protocol):
-    """Where a bus says when it wants to be called: one place per bus in two arrays that one sweep looks at."""
-
-    def deadline(self, at: float) -> None:
-        """The answer in flight is overdue at `at`."""
-
-    def wake(self, at: float) -> None:
-        """There is something to do at `at`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all buses of a gateway share."""
+    """What all buses of a gateway share.
+
+    `deadlines` and `wakes` have one place per bus and are what the sweep looks at: when the answer in flight is
+    overdue, and when there is something to do. `sweep_at` brings the next sweep forward.
+    """
 
     blocks: Sequence[BlockSpec]
     split: Callable[[int], list[int]]  #: takes a refused block apart; numbers of the parts, none if it cannot be
@@ -92,21 +87,54 @@ class Surroundings:
     clock: Clock
     breaker: Breaker
     jitter: Callable[[], float]  #: 0 to 1
+    deadlines: "array[float]"
+    wakes: "array[float]"
+    sweep_at: Callable[[float], None]
 
 
 class Bus:
     """Implements `drivers.base.Sink`; `wake` and `expired` are called by the poller's sweep."""
 
-    def __init__(self, plan: BusPlan, around: Surroundings, alarm: Alarm) -> None:
+    __slots__ = (
+        "_around",
+        "_deadlines",
+        "_in_flight",
+        "_index",
+        "_intake",
+        "_mono",
+        "_now_ns",
+        "_opening",
+        "_pause_s",
+        "_reads",
+        "_schedule",
+        "_sent_at",
+        "_shortest",
+        "_wakes",
+        "busy_s",
+        "error",
+        "is_open",
+        "link",
+        "losses",
+        "name",
+        "plan",
+        "units",
+    )
+
+    def __init__(self, plan: BusPlan, index: int, around: Surroundings) -> None:
         self.name = plan.name
         self.plan = plan
+        self._index = index
         self._around = around
-        self._alarm = alarm
+        self._intake = around.intake
+        self._mono = around.clock.mono
+        self._now_ns = around.clock.now_ns
+        self._deadlines = around.deadlines
+        self._wakes = around.wakes
         self._schedule = Schedule()
         self._reads: dict[int, Read] = {}
         self._in_flight: Read | None = None
         self._sent_at = 0.0
-        now = around.clock.mono()
+        now = self._mono()
         self.units: list[Unit] = []
         for unit_plan in plan.units:
             unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now)
@@ -139,7 +167,7 @@ class Bus:
             self._next(now)
         elif not self._opening:
             self._opening = True
-            self._alarm.wake(NEVER)
+            self._wakes[self._index] = NEVER
             self.link.open()
 
     def expired(self, now: float) -> None:
@@ -153,7 +181,7 @@ class Bus:
         self._next(now)
 
     def opened(self) -> None:
-        now = self._around.clock.mono()
+        now = self._mono()
         self._opening = False
         self.is_open = True
         if self.error:
@@ -167,26 +195,30 @@ class Bus:
         self._next(now)
 
     def answered(self, data: memoryview) -> None:
-        ts_ns = self._around.clock.now_ns()
-        now = self._around.clock.mono()
-        read = self._settle(now)
+        # The hot path: everything that a good answer does not need is behind one comparison.
+        ts_ns = self._now_ns()
+        now = self._mono()
+        read = self._in_flight
         if read is None:
             return
-        self._around.intake.answer(read.number, ts_ns, data)
+        self._in_flight = None
+        self._intake.answer(read.number, ts_ns, data)
+        rtt = now - self._sent_at
+        self.busy_s += rtt
         unit = read.unit
         unit.answered += 1
         unit.last_ok_ts_ns = ts_ns
-        rtt = now - self._sent_at
-        unit.rtt_s += (rtt - unit.rtt_s) * (RTT_WEIGHT if unit.rtt_s else 1.0)
+        unit.rtt_s += (rtt - unit.rtt_s) * (RTT_WEIGHT if unit.answered > 1 else 1.0)
         read.strikes = 0
         self._pause_s = REOPEN_MIN_S
-        self._heard(read, now)
+        if unit.failures or unit.standing is not Standing.UP:
+            self._heard(read, now)
         read.advance(now)
         self._schedule.put(read, read.due)
         self._next(now)
 
     def failed(self, error: DeviceError) -> None:
-        now = self._around.clock.mono()
+        now = self._mono()
         read = self._settle(now)
         if read is None:
             return
@@ -203,7 +235,7 @@ class Bus:
         self._next(now)
 
     def lost(self, error: LinkError) -> None:
-        now = self._around.clock.mono()
+        now = self._mono()
         read = self._settle(now)
         if read is not None:
             read.unit.lost += 1
@@ -218,30 +250,27 @@ class Bus:
             unit.unreachable(self.error)
             if first:  # said once; silence since then is not news
                 self._report(unit, Outcome.LINK_DOWN)
-        self._alarm.wake(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
+        self._wake_at(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
         self._pause_s = min(2 * self._pause_s, REOPEN_MAX_S)
 
     def _settle(self, now: float) -> Read | None:
         """The request in flight is over, one way or the other."""
         read, self._in_flight = self._in_flight, None
-        self._alarm.deadline(NEVER)
+        self._deadlines[self._index] = NEVER
         if read is not None:
             self.busy_s += now - self._sent_at
         return read
 
     def _report(self, unit: Unit, outcome: Outcome, but: int = -1) -> None:
         """Every block of `unit` (but one) brings nothing from now on."""
-        ts_ns = self._around.clock.now_ns()
+        ts_ns = self._now_ns()
         for number in unit.blocks:
             if number != but and not self._reads[number].retired:
-                self._around.intake.fail(number, ts_ns, outcome)
+                self._intake.fail(number, ts_ns, outcome)
 
     def _heard(self, read: Read, now: float) -> None:
         """The unit of `read` is there."""
         unit = read.unit
-        if unit.standing is Standing.UP and not unit.failures:
-            unit.last_answer = now
-            return
         silent_s = now - unit.failed_since
         if unit.heard(now):
             log.info("%s: answers again after %.0f s", unit.device, silent_s)
@@ -255,7 +284,7 @@ class Bus:
         unit = read.unit
         unit.last_error = reason
         read.strikes += 1
-        self._around.intake.fail(read.number, self._around.clock.now_ns(), outcome)
+        self._intake.fail(read.number, self._now_ns(), outcome)
         if unit.missed(now, self._around.jitter):
             log.warning("%s: down after %d failures (%s); probing", unit.device, unit.failures, reason)
             self._report(unit, Outcome.SUSPENDED, but=read.number)
@@ -272,7 +301,8 @@ class Bus:
         if error.code in GATEWAY_EXCEPTIONS:  # the gateway speaks, the unit does not
             self._missed(read, Outcome.EXCEPTION, str(error), now)
             return
-        self._heard(read, now)
+        if unit.failures or unit.standing is not Standing.UP:
+            self._heard(read, now)
         unit.last_error = str(error)
         parts = self._around.split(read.number) if error.code == 2 else []
         if parts:
@@ -281,7 +311,7 @@ class Bus:
             for number in parts:
                 self._ask_at(self._add(number, unit), now)
             return
-        self._around.intake.fail(read.number, self._around.clock.now_ns(), Outcome.EXCEPTION)
+        self._intake.fail(read.number, self._now_ns(), Outcome.EXCEPTION)
         if error.code in PERMANENT_EXCEPTIONS:
             log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
             read.due = now + REFUSED_RETRY_S
@@ -316,7 +346,12 @@ class Bus:
                 continue
             self._send(read, now)
             return
-        self._alarm.wake(self._schedule.wake_at())
+        self._deadlines[self._index] = NEVER
+        self._wake_at(self._schedule.wake_at())
+
+    def _wake_at(self, at: float) -> None:
+        self._wakes[self._index] = at
+        self._around.sweep_at(at)
 
     def _send(self, read: Read, now: float) -> None:
         unit = read.unit
@@ -328,6 +363,8 @@ class Bus:
         self._in_flight = read
         self._sent_at = now
         unit.asked += 1
-        self._alarm.wake(NEVER)
-        self._alarm.deadline(now + timeout + read.wire_s)
+        overdue = now + timeout + read.wire_s
+        self._wakes[self._index] = NEVER
+        self._deadlines[self._index] = overdue
+        self._around.sweep_at(overdue)
         self.link.send(read.request)

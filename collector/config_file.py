@@ -187,6 +187,12 @@ _HINTS = {
     "bool_type": "write true or false without quotes",
     "list_type": "write a list: [ ... ]",
     "tuple_type": "write a list: [ ... ]",
+    "literal_error": "choose one of these",
+    "greater_than": "give a larger number",
+    "greater_than_equal": "give a larger number",
+    "less_than": "give a smaller number",
+    "less_than_equal": "give a smaller number",
+    "too_long": "remove some",
     "string_pattern_mismatch": "letters, digits, _ . - only, beginning with a letter or digit, at most 64",
 }
 

@@ -145,5 +145,5 @@ def _device(unit: Unit, bus: Bus, now_ns: int) -> dict[str, Any]:
 def write_status(path: Path, snapshot: dict[str, Any]) -> None:
     """Replace the status file in one step, so that no reader ever sees half of it. Raises OSError."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(snapshot, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.write_text(json.dumps(snapshot, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)

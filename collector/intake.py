@@ -6,12 +6,13 @@ import numpy as np
 
 from collector.types import Outcome, RawBatch
 
-#: Records per image beyond which reads are dropped and counted: a stall of the disk must not become a stall of memory.
-MAX_RECORDS = 1 << 20
+#: What a record counts for beside its bytes (its number, place, time and outcome): a flood of failures is bounded too.
+RECORD_BYTES = 32
+OK = int(Outcome.OK)
 
 
 class _Image:
-    __slots__ = ("block", "bytes", "fill", "outcome", "start", "ts_ns")
+    __slots__ = ("block", "bytes", "fill", "outcome", "room", "start", "ts_ns")
 
     def __init__(self, capacity: int) -> None:
         self.bytes = bytearray(capacity)
@@ -19,6 +20,7 @@ class _Image:
 
     def clear(self) -> None:
         self.fill = 0
+        self.room = len(self.bytes)
         self.block = array("i")
         self.start = array("q")
         self.ts_ns = array("q")
@@ -28,13 +30,13 @@ class _Image:
 class Intake:
     """Collects what arrives between two ticks.
 
-    `capacity` bytes bound an image; an answer that does not fit is dropped and counted in `dropped`.
+    `capacity` bytes bound what one image holds; what does not fit is dropped and counted in `dropped`: a stall of
+    the disk must not become a growth of memory.
     """
 
     def __init__(self, capacity: int) -> None:
         self._image = _Image(capacity)
         self._spare = _Image(capacity)
-        self._capacity = capacity
         self.accepted = 0
         self.dropped = 0
 
@@ -43,7 +45,8 @@ class Intake:
         image = self._image
         start = image.fill
         end = start + len(data)
-        if end > self._capacity or len(image.block) >= MAX_RECORDS:
+        image.room -= end - start + RECORD_BYTES
+        if image.room < 0:
             self.dropped += 1
             return
         image.bytes[start:end] = data
@@ -51,13 +54,14 @@ class Intake:
         image.block.append(block)
         image.start.append(start)
         image.ts_ns.append(ts_ns)
-        image.outcome.append(Outcome.OK)
+        image.outcome.append(OK)
         self.accepted += 1
 
     def fail(self, block: int, ts_ns: int, outcome: Outcome) -> None:
         """A read that brought nothing."""
         image = self._image
-        if len(image.block) >= MAX_RECORDS:
+        image.room -= RECORD_BYTES
+        if image.room < 0:
             self.dropped += 1
             return
         image.block.append(block)

@@ -4,6 +4,7 @@ Numbers never change while the daemon runs; the list of blocks grows when a devi
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
@@ -54,6 +55,11 @@ class Inventory:
         self.blocks: list[BlockSpec] = []
         self._profiles: dict[str, Profile] = {}
         self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
+        # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
+        self._profile = cache(lambda name: load_profile(name, settings.profile_search))
+        self._planned = cache(
+            lambda name, interval_s, cost, points: plan(self._profile(name), interval_s, cost, points)
+        )
         self.buses = [self._bus(bus, settings) for bus in settings.bus]
 
     def split(self, number: int) -> list[int]:
@@ -68,7 +74,7 @@ class Inventory:
     def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
         address = parse_bus(bus.url)
         devices = [d for d in settings.device if d.bus == bus.name]
-        profiles = {d.name: load_profile(d.profile, settings.profile_search) for d in devices}
+        profiles = {d.name: self._profile(d.profile) for d in devices}
         turnaround = max((p.limits.turnaround_s for p in profiles.values()), default=0.0)
         cost = tcp_cost(ASSUMED_RTT_S) if address.kind == "tcp" else rtu_cost(address.baud, turnaround_s=turnaround)
         units = tuple(self._unit(d, profiles[d.name], bus, cost) for d in devices)
@@ -89,7 +95,7 @@ class Inventory:
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         tags = tuple(sorted(device.tags.items()))
         self.points += [point_spec(profile, p, device.name, tags, device.interval_s) for p in chosen]
-        planned = plan(profile, device.interval_s, cost, points=list(numbers))
+        planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
         blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
         return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)
 

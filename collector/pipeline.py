@@ -17,7 +17,7 @@ from collector.decode import Decode
 from collector.encode import Encode
 from collector.errors import SpoolError
 from collector.filter import Filter
-from collector.intake import Intake
+from collector.intake import RECORD_BYTES, Intake
 from collector.inventory import Inventory
 from collector.poll import Poller
 from collector.settings import Settings
@@ -64,7 +64,7 @@ class Pipeline:
         self._tick_s = settings.poll.tick_s
         self._inventory = inventory
         points = inventory.points
-        demand = sum(2 * b.count / b.interval_s for b in inventory.blocks)
+        demand = sum((2 * b.count + RECORD_BYTES) / b.interval_s for b in inventory.blocks)
         capacity = int(min(max(demand * INTAKE_S, INTAKE_MIN_BYTES), INTAKE_MAX_BYTES))
         self.intake = Intake(capacity)
         poll = settings.poll

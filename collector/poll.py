@@ -36,28 +36,6 @@ class Plan(Protocol):
     def split(self, number: int) -> list[int]: ...
 
 
-class _Alarm:
-    """One bus's places in the sweep's two arrays."""
-
-    __slots__ = ("_deadlines", "_index", "_poller", "_wakes")
-
-    def __init__(self, index: int, poller: "Poller", deadlines: "array[float]", wakes: "array[float]") -> None:
-        self._index = index
-        self._poller = poller
-        self._deadlines = deadlines
-        self._wakes = wakes
-
-    def deadline(self, at: float) -> None:
-        self._deadlines[self._index] = at
-        if at < self._poller.next_sweep:
-            self._poller.sweep_at(at)
-
-    def wake(self, at: float) -> None:
-        self._wakes[self._index] = at
-        if at < self._poller.next_sweep:
-            self._poller.sweep_at(at)
-
-
 class Poller:
     """All buses of a gateway and the one sweep that serves them. `start` needs a running event loop."""
 
@@ -78,8 +56,10 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         deadlines = array("d", [NEVER]) * len(plan.buses)
         wakes = array("d", [now]) * len(plan.buses)
-        around = Surroundings(plan.blocks, plan.split, links, intake, clock, breaker, jitter)
-        self.buses = [Bus(bus, around, _Alarm(i, self, deadlines, wakes)) for i, bus in enumerate(plan.buses)]
+        around = Surroundings(
+            plan.blocks, plan.split, links, intake, clock, breaker, jitter, deadlines, wakes, self.sweep_at
+        )
+        self.buses = [Bus(bus, i, around) for i, bus in enumerate(plan.buses)]
         self._deadlines = np.frombuffer(deadlines, np.float64)
         self._wakes = np.frombuffer(wakes, np.float64)
 
@@ -92,12 +72,14 @@ class Poller:
             self.buses[i].expired(now)
         for i in np.flatnonzero(self._wakes <= now).tolist():
             self.buses[i].wake(now)
+        self.next_sweep = NEVER
         self.sweep_at(float(min(self._deadlines.min(initial=NEVER), self._wakes.min(initial=NEVER))))
 
     def sweep_at(self, at: float) -> None:
-        """Make the next sweep at `at`, or as soon after it as two sweeps may follow each other."""
-        at = min(max(at, self.swept_at + SWEEP_S), self.swept_at + IDLE_SWEEP_S)
-        self.next_sweep = at
+        """Sweep at `at` unless a sweep comes sooner; not sooner after the last one than two may follow each other."""
+        if at >= self.next_sweep:
+            return
+        self.next_sweep = at = min(max(at, self.swept_at + SWEEP_S), self.swept_at + IDLE_SWEEP_S)
         if self._loop is not None:
             if self._timer is not None:
                 self._timer.cancel()

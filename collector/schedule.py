@@ -35,7 +35,8 @@ class Read:
 
     def begin(self, at: float) -> None:
         """Ask at `at`, then on the grid. All grids of one interval share their places, so that what is due together
-        is asked together: a burst costs half of what the same requests cost spread over the interval."""
+        is asked together: a burst costs half of what the same requests cost spread over the interval.
+        """
         self.due = at - at % self.interval
 
     def advance(self, now: float) -> None:

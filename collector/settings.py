@@ -1,6 +1,8 @@
 """The daemon's configuration: strict models of collector.toml. Defaults live here and nowhere else."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,9 +92,7 @@ class Uplink(Strict):
 
     centre: Name
     broker: Broker = Broker(tls="off")
-    confirm: Literal["bridge", "broker"] = (
-        "bridge"  #: what frees a row: the write, or just the PUBACK
-    )
+    confirm: Literal["bridge", "broker"] = "bridge"  #: what frees a row: the write, or just the PUBACK
     confirm_timeout_s: Seconds = 30.0
     window_rows: Annotated[int, Field(ge=1, le=1000)] = 64  #: published and not yet confirmed
 
@@ -143,9 +143,10 @@ def _cross_check(data: dict[str, Any], file: str) -> list[Finding]:
     ]
     directories = data.get("profile_dirs", Settings().profile_dirs)
     search = tuple(Path(d) for d in directories if isinstance(d, str)) if isinstance(directories, list | tuple) else ()
-    bus_names = [str(bus.get("name")) for bus in buses]
+    profile = cache(lambda name: _points_of(name, search))
+    bus_names = {str(bus.get("name")) for bus in buses}
     for i, device in enumerate(devices):
-        findings += _device_findings(device, f"device[{i}]", bus_names, search, file)
+        findings += _device_findings(device, f"device[{i}]", bus_names, profile, file)
     return findings
 
 
@@ -183,16 +184,20 @@ def _bus_findings(buses: list[dict[str, Any]], file: str) -> list[Finding]:
 
 
 def _device_findings(
-    device: dict[str, Any], key: str, bus_names: list[str], search: tuple[Path, ...], file: str
+    device: dict[str, Any],
+    key: str,
+    bus_names: set[str],
+    points_of: Callable[[str], set[str] | ProfileError],
+    file: str,
 ) -> list[Finding]:
     findings = []
     bus = device.get("bus")
     if isinstance(bus, str) and bus not in bus_names:
-        known = ", ".join(bus_names) or "none is defined"
+        known = ", ".join(sorted(bus_names)) or "none is defined"
         findings.append(Finding(file, f"{key}.bus", repr(bus), "no such bus", f"known: {known}"))
     profile = device.get("profile")
     if isinstance(profile, str):
-        findings += _profile_findings(device, profile, key, search, file)
+        findings += _profile_findings(device, profile, points_of(profile), key, file)
     tags = device.get("tags")
     for tag, value in tags.items() if isinstance(tags, dict) else ():
         if tag in RESERVED_TAGS:
@@ -209,14 +214,19 @@ def _device_findings(
     return findings
 
 
-def _profile_findings(
-    device: dict[str, Any], name: str, key: str, search: tuple[Path, ...], file: str
-) -> list[Finding]:
+def _points_of(name: str, search: tuple[Path, ...]) -> set[str] | ProfileError:
+    """Names of the profile's points, or why it cannot be used."""
     try:
-        profile = load_profile(name, search)
+        return {point.name for point in load_profile(name, search).point}
     except ProfileError as error:
-        return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in error.findings]
-    known = {p.name for p in profile.point}
+        return error
+
+
+def _profile_findings(
+    device: dict[str, Any], name: str, known: set[str] | ProfileError, key: str, file: str
+) -> list[Finding]:
+    if isinstance(known, ProfileError):
+        return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in known.findings]
     wanted = device.get("points")
     return [
         Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")

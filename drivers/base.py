@@ -16,7 +16,7 @@ Deadlines belong to the owner, who sweeps them for all links at once. On a line 
 refuses to ask a unit again until a late answer of it can no longer come: `ready_at`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from drivers.errors import DeviceError, LinkError
@@ -39,6 +39,14 @@ class Request:
     function: int
     address: int
     count: int
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A link looks up the encoded form of a request for each one it sends: hashed once, not once per send.
+        object.__setattr__(self, "_hash", hash((self.unit, self.function, self.address, self.count)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def answer_bytes(self) -> int:

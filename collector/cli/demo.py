@@ -1,6 +1,7 @@
 """`collector demo`: a simulated hall, end to end, with a count at the end."""
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,8 @@ from collector.clock import SystemClock
 #: What a device shows in the table: the first point of each of these units, in this order.
 HEADLINE_UNITS = ("kW", "W", "°C", "%RH", "%", "V", "A", "Hz", "kWh")
 HEADLINES = 4
+#: Points of one phase, or of quality: not what a device is looked at for.
+DETAILS = re.compile(r"_(a|b|c|n|ab|bc|ca|l[123]|unbalance|thd.*)$|^thd_|efficiency")
 REFRESH_S = 1.0
 
 
@@ -80,7 +83,7 @@ def _units(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
     found = {}
     for device in site["device"]:
-        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point]
+        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point if not DETAILS.search(p.name)]
         firsts = (next(((n, u) for n, u in points if u == unit), None) for unit in HEADLINE_UNITS)
         found[device["name"]] = [f for f in firsts if f is not None][:HEADLINES]
     return found
@@ -102,6 +105,6 @@ def _table(site: dict[str, Any], units: dict[str, list[tuple[str, str]]], latest
 
 
 def _pue(latest: dict[tuple[str, str], float]) -> str:
-    mains = latest.get(("meter-mains", "active_power"))
-    it = latest.get(("meter-it", "active_power"))
+    mains = latest.get(("meter-mains", "power"))
+    it = latest.get(("meter-it", "power"))
     return f"PUE {mains / it:.3f} (power, momentary)" if mains and it else "PUE -"

@@ -1,13 +1,13 @@
 """The poller on links that answer as scripted, with the clock in the test's hand."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from collector.clock import FakeClock
-from collector.intake import Intake
+from collector.intake import RECORD_BYTES, Intake
 from collector.poll import Poller
 from collector.types import BlockSpec, Outcome
 from collector.unit import Breaker, Standing
@@ -264,9 +264,7 @@ def test_exception_2_on_a_merged_block_splits_it_once_and_is_remembered():
         hall.blocks.append(BlockSpec("d0", 1, 3, 6, 4, 1.0, (), ()))
         return [1, 2]
 
-    hall.bus._around = hall.bus._around.__class__(
-        hall.blocks, split, hall, hall.intake, hall.clock, Breaker(), lambda: 0.5
-    )
+    hall.bus._around = replace(hall.bus._around, split=split)
 
     def reply(link):
         if link.in_flight.count == 10 or link.in_flight.address == 6:
@@ -357,7 +355,7 @@ def test_an_overloaded_bus_skips_and_counts_instead_of_falling_behind():
 
 
 def test_a_full_intake_drops_and_counts():
-    intake = Intake(16)
+    intake = Intake(10 + RECORD_BYTES)
     intake.answer(0, 1, memoryview(bytes(10)))
     intake.answer(1, 2, memoryview(bytes(10)))
     assert (intake.accepted, intake.dropped) == (1, 1)
