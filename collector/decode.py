@@ -91,6 +91,7 @@ class Decode:
             else:
                 size = 2 * point.registers if point.type == "string" else _BYTES[point.type]
                 fits = offset >= 0 and 2 * offset + size <= 2 * block.count
+                fits &= point.type != "bool" or 0 <= point.bit < 16
                 if point.type == "string":
                     self._strings.setdefault(number, []).append((p, 2 * offset, size))
                 else:
@@ -105,15 +106,18 @@ class Decode:
         return members
 
     def _texts(self, batch: RawBatch) -> tuple[tuple[int, int, str], ...]:
-        holders = np.isin(batch.block, list(self._strings)) & (batch.outcome == Outcome.OK)
+        good = np.flatnonzero(batch.outcome == Outcome.OK)
+        ends = np.append(batch.start[good][1:], len(batch.image))
         found = []
-        for r in np.flatnonzero(holders).tolist():
-            block, start = int(batch.block[r]), int(batch.start[r])
-            data = batch.image[start : start + int(self._need[block])].tobytes()
+        for k in np.flatnonzero(np.isin(batch.block[good], list(self._strings))):
+            block, start, ts_ns = int(batch.block[good[k]]), int(batch.start[good[k]]), int(batch.ts_ns[good[k]])
+            data = batch.image[max(start, 0) : ends[k]].tobytes()
+            if len(data) < self._need[block]:
+                continue
             for p, at, size in self._strings[block]:
                 text = _text(data[at : at + size], self._points[p].order)
-                if text and len(data) >= at + size:
-                    found.append((p, int(batch.ts_ns[r]), text))
+                if text:
+                    found.append((p, ts_ns, text))
         return tuple(found)
 
 
@@ -134,11 +138,16 @@ def _scale(point: PointSpec) -> tuple[float, ...]:
 
 def _patterns(point: PointSpec) -> tuple[int, ...]:
     """The point's sentinels as they look in its registers, without a sign."""
+    subject = f"{point.device} {point.name} ({point.type})"
     if len(point.invalid) > MAX_INVALID:
-        raise ValueError(f"{point.device} {point.name}: {len(point.invalid)} invalid patterns, at most {MAX_INVALID}")
-    if point.type == "string":
-        return ()
-    return tuple(pattern & ((1 << (8 * _BYTES[point.type])) - 1) for pattern in point.invalid)
+        raise ValueError(f"{subject}: {len(point.invalid)} invalid patterns, at most {MAX_INVALID}")
+    if point.invalid and (point.type == "string" or (point.type == "bool" and point.bit < 0)):
+        raise ValueError(f"{subject}: only registers can hold an invalid pattern")
+    end = 1 << (8 * _BYTES.get(point.type, 0))
+    for pattern in point.invalid:
+        if not -end // 2 <= pattern < end:
+            raise ValueError(f"{subject}: the invalid pattern {pattern:#x} has more bits than the point")
+    return tuple(pattern % end for pattern in point.invalid)
 
 
 def _text(data: bytes, order: str) -> str:

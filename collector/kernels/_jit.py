@@ -1,9 +1,9 @@
 """The only file that imports numba: how a plain loop becomes machine code, and why a bad cache cannot stop the start.
 
 Numba keeps the machine code on disk (NUMBA_CACHE_DIR, else `__pycache__`, else the user's cache directory). It raises
-when none of them can be written, and at every start anew when a file there is truncated; it even runs code whose bytes
-rotted. So each kernel's files are sealed with a checksum, whatever does not fit its seal is removed and compiled again,
-and where nothing can be kept the kernel is compiled for this run only.
+when none of them can be written, at every start anew when a file there is truncated, and runs code whose bytes rotted:
+the process dies by a signal. So each kernel's files are sealed with a checksum, what does not fit its seal is removed
+and compiled again, and where nothing can be kept the kernel is compiled for this run only.
 With NUMBA_DISABLE_JIT=1 the kernels run as Python; they convert every number explicitly to give the same results.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba as _numba
+import numpy as np
 
 #: Untyped, for the versions of numba that we allow are annotated differently.
 numba: Any = _numba
@@ -46,7 +47,8 @@ class Kernel:
 
     def _compiled(self) -> Callable[..., Any]:
         if numba.config.DISABLE_JIT:
-            return self.function
+            plain: Callable[..., Any] = np.errstate(all="ignore")(self.function)  # machine code does not warn either
+            return plain
         for _ in range(2):  # once more after a broken cache has been removed
             dispatcher = numba.njit(**OPTIONS)(self.function)
             cache: _CacheFiles | None = None

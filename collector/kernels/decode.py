@@ -59,8 +59,8 @@ def decode(
         usable = outcome[r] == OK
         if usable:
             limit = end if end >= base else size
-            usable = base >= 0 and base + need[b] <= limit
-            end = base
+            usable = base >= 0 and base <= limit - need[b]
+            end = base if base >= 0 and base <= size else end
         for j in range(u64(first[b + 1] - first[b])):
             i = u64(out) + j
             m = u64(first[b]) + j
