@@ -111,8 +111,9 @@ class Owner:
                 self.file = None
             self._replace(str(error), known)
             return True
-        full = primary_code(error) == sqlite3.SQLITE_FULL or disk.is_full(self._path)
-        if not (full and self.may_grow):
+        if not disk.is_full(self._path):
+            return primary_code(error) == sqlite3.SQLITE_FULL  # somebody made room meanwhile
+        if not self.may_grow:
             return False
         log.warning("spool %s: disk full (%s): the oldest rows make room for new ones", self._path, error)
         self._full_since = self._clock.mono()

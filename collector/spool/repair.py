@@ -91,6 +91,7 @@ def replace(path: Path, *, max_bytes: int, stamp: str, known: Ledger | None = No
     _remove(new)
     with closing(connect(path)) as source:
         source.execute("PRAGMA query_only = ON")
+        source.execute("PRAGMA writable_schema = ON")  # or SQLite reads nothing at all of a file cut short
         known = known or _ledger_of(source)
         ledger = known or Ledger()
         ledger.damaged_files += 1

@@ -203,6 +203,7 @@ class Spool:
 
     def _serve(self) -> None:
         """One transaction for all that writes; then, seeing only what is durable, the reads."""
+        self._owner.hold_reserve()
         writes = [c for c in self._in_hand if c.kind != "fetch"]
         if writes:
             self._commit(writes)
@@ -212,9 +213,9 @@ class Spool:
         if file is not None and file.damaged:
             damaged, file.damaged = file.damaged, set()
             self._commit([Command("quarantine", lambda file: file.quarantine(damaged), Future())])
+        self._note_stats()
         for command, answer in zip(fetches, answers, strict=True):
             command.resolve(answer)
-        self._owner.hold_reserve()
 
     def _answer(self, command: Command) -> Any:
         try:

@@ -48,8 +48,10 @@ class Child:
         return heard.decode().split("\n")[:-1]
 
 
-def keep_writing(path: Path, *, synchronous: str = "FULL", pause_s: float = 0.0, acks: bool = False) -> Child:
-    """A child that commits rows for ever, telling `committed N` after and `acking N` before the fact."""
+def keep_writing(
+    path: Path, *, synchronous: str = "FULL", pause_s: float = 0.0, acks: bool = False, hasty: bool = False
+) -> Child:
+    """A child that commits rows for ever. It tells `committed N` after the fact (hasty: before), `acking N` before."""
 
     def work(tell: Callable[[str], object]) -> None:
         spool_format.SYNCHRONOUS = synchronous
@@ -57,6 +59,8 @@ def keep_writing(path: Path, *, synchronous: str = "FULL", pause_s: float = 0.0,
         tell("open")
         while True:
             first = spool.next_seq
+            if hasty:
+                tell(f"committed {first + first % 5}")
             spool.append(rows_from(first, first % 5 + 1)).result()
             tell(f"committed {spool.next_seq - 1}")
             if acks:

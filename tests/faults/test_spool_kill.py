@@ -37,6 +37,21 @@ def test_sigkill_at_any_moment_loses_no_committed_row_and_repeats_no_number(tmp_
     assert given > KILLS
 
 
+def test_twin_rows_reported_before_their_commit_are_lost_to_sigkill(tmp_path):
+    path = tmp_path / "spool.db"
+    chance = random.Random(21)
+    lost = 0
+    for _ in range(KILLS):
+        child = keep_writing(path, hasty=True)
+        child.wait_for_word()
+        time.sleep(chance.uniform(0.0, 0.05))
+        told = child.end()
+        spool = a_spool(path)
+        lost += max(0, max(numbers(told, "committed"), default=0) - spool.next_seq + 1)
+        spool.close()
+    assert lost > 0
+
+
 def test_a_stopped_owner_is_still_the_owner(tmp_path):
     path = tmp_path / "spool.db"
     child = keep_writing(path)
