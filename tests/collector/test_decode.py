@@ -54,8 +54,8 @@ def reorder(data, order):
         ("s16", ">h", -2),
         ("u32", ">I", 0xFFFFFFFE),
         ("s32", ">i", -123456),
-        ("u64", ">Q", 2**52 + 1),
-        ("s64", ">q", -(2**52) - 1),
+        ("u64", ">Q", 2**51 + 1),
+        ("s64", ">q", -(2**51) - 1),
         ("f32", ">f", -1.5),
         ("f64", ">d", 1e-3 / 3),
     ],
@@ -147,9 +147,9 @@ def test_both_ends_of_the_range_are_inside():
 
 
 def test_what_could_not_be_printed_exactly_is_out_of_range():
-    assert decode_one(point("u64"), struct.pack(">Q", 2**53 - 1)) == (2**53 - 1, Quality.GOOD)
-    assert decode_one(point("u64"), struct.pack(">Q", 2**53))[1] == Quality.OUT_OF_RANGE
-    assert decode_one(point("u64", decimals=1), struct.pack(">Q", 2**53 // 10 + 1))[1] == Quality.OUT_OF_RANGE
+    assert decode_one(point("u64"), struct.pack(">Q", 2**52 - 1)) == (2**52 - 1, Quality.GOOD)
+    assert decode_one(point("u64"), struct.pack(">Q", 2**52))[1] == Quality.OUT_OF_RANGE
+    assert decode_one(point("u64", decimals=1), struct.pack(">Q", 2**52 // 10 + 1))[1] == Quality.OUT_OF_RANGE
     assert decode_one(point("f64", mul=1e300), struct.pack(">d", 1e300))[1] == Quality.OUT_OF_RANGE
 
 

@@ -70,7 +70,7 @@ def assert_statistics(row, expected):
     assert abs(row["mean"] - math.fsum(expected) / len(expected)) <= 1e-9 * max(map(abs, expected), default=0.0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(forward, steps), max_size=25))
 def test_every_good_reading_is_in_its_window_once_whatever_the_clock_skips(ticks):
     closed, good, late = run(ticks)
@@ -82,7 +82,7 @@ def test_every_good_reading_is_in_its_window_once_whatever_the_clock_skips(ticks
         assert row["expected"] >= 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.one_of(forward, backward), steps), max_size=25))
 def test_a_clock_set_back_costs_readings_but_never_makes_a_wrong_window(ticks):
     closed, good, late = run(ticks)
