@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivers.modbus.tcp_pool import TcpPool
 from drivers.profile import Profile, load_profile
 from drivers.session import Session
 from drivers.simulators.device import VirtualDevice
@@ -45,9 +46,10 @@ async def bench(line: str, profile: str, folder: Path, *, timeout_s: float = TIM
 @asynccontextmanager
 async def tcp_port(device: VirtualDevice):
     """`device` alone behind a TCP port; gives the URL."""
-    port = TcpPort({UNIT: device.unit})
-    number = await port.open()
+    pool = TcpPool()
+    port = TcpPort({UNIT: device.unit}, pool)
     try:
-        yield f"tcp://127.0.0.1:{number}"
+        yield f"tcp://127.0.0.1:{port.open()}"
     finally:
         port.close()
+        pool.close()

@@ -165,7 +165,7 @@ def fleet(
             made = Fleet(devices, registers, unit=unit)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        await made.open(host, port)
+        made.open(host, port)
         shown: dict[str, Any] = {
             "devices": devices,
             "registers": registers,

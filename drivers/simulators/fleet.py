@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from drivers.modbus.tcp_pool import TcpPool
 from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.unit import Unit, registers
 
@@ -43,14 +44,15 @@ class Fleet:
         self._image = self._base.copy()
         rows = [memoryview(row).cast("B") for row in self._image.view(np.uint8)]
         self.units = [Unit(f"device-{d}", registers(0, row)) for d, row in enumerate(rows)]
-        self.ports = [TcpPort({unit: u}) for u in self.units]
+        self._pool = TcpPool()
+        self.ports = [TcpPort({unit: u}, self._pool) for u in self.units]
         self._timer: asyncio.TimerHandle | None = None
 
-    async def open(self, host: str, first_port: int) -> None:
+    def open(self, host: str, first_port: int) -> None:
         """Listen on `first_port` and the ports after it, one per device. Raises OSError."""
         _allow_files(len(self.ports) * _FILES_PER_DEVICE + _FILES_BESIDES)
         for offset, port in enumerate(self.ports):
-            await port.open(host, first_port + offset)
+            port.open(host, first_port + offset)
         self._tick()
 
     @property
@@ -68,6 +70,7 @@ class Fleet:
             self._timer.cancel()
         for port in self.ports:
             port.close()
+        self._pool.close()
 
     def _tick(self) -> None:
         self.advance()

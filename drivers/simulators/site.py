@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drivers.modbus.tcp_pool import TcpPool
 from drivers.profile import load_profile
 from drivers.simulators.device import VirtualDevice, seat_for
 from drivers.simulators.hall import HallModel
@@ -75,6 +76,7 @@ class Site:
         self.buses: list[dict[str, Any]] = []
         self._places: list[Place] = []
         self._lines: list[Line] = []
+        self._pool = TcpPool()
         self._profiles = profiles
         self._mono = mono
         self._offset_s = self.hall.time_s - mono()
@@ -118,8 +120,13 @@ class Site:
     async def open_tcp(self, places: list[Place], host: str, port: int, *, framing: str = "tcp") -> str:
         """Serve devices behind host:port, as Modbus TCP or as RTU frames (`rtu+tcp`). Returns the URL."""
         units = self.furnish(places)
-        line = TcpPort(units) if framing == "tcp" else RtuTcpPort(units, turnaround_s=RTU_TURNAROUND_S)
-        number = await line.open(host, port)
+        line: Line
+        if framing == "tcp":
+            line = TcpPort(units, self._pool)
+            number = line.open(host, port)
+        else:
+            line = RtuTcpPort(units, turnaround_s=RTU_TURNAROUND_S)
+            number = await line.open(host, port)
         shown = f"[{host}]" if ":" in host else host
         return self._opened(line, places[0].bus, f"{framing}://{shown}:{number}")
 
@@ -140,6 +147,7 @@ class Site:
             self._timer.cancel()
         for line in self._lines:
             line.close()
+        self._pool.close()
 
     def _opened(self, line: Line, bus: str, url: str) -> str:
         self._lines.append(line)

@@ -40,9 +40,10 @@ def test_pymodbus_reads_the_last_device_of_a_served_fleet():
     async def scenario():
         hand = Hand()
         fleet = Fleet(5, 200, unit=3, mono=hand)
-        await fleet.open("127.0.0.1", free_ports_in_a_row(5))
+        first = free_ports_in_a_row(5)
+        fleet.open("127.0.0.1", first)
         try:
-            port = fleet.ports[4]._server.sockets[0].getsockname()[1]
+            port = first + 4
             client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=10)
             assert await client.connect()
             answer = await client.read_holding_registers(100, count=100, device_id=3)
