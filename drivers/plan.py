@@ -4,10 +4,10 @@ A read costs `fixed_s + register_s * registers` (`drivers.base.LinkCost`), so wh
 reads are sent follows from the line: a slow serial line cuts at gaps that a network reads over.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from drivers.base import LinkCost
 from drivers.profile import Point, Profile
@@ -70,7 +70,10 @@ def plan(
     that no point names. `unmergeable` are (function, wire address) that the device has refused inside a merged read:
     none is read except for a point that names it. Raises KeyError for a name that the profile does not have.
     """
-    wanted = profile.point if points is None else [profile.named(name) for name in points]
+    wanted = profile.point
+    if points is not None:
+        by_name = {point.name: point for point in profile.point}
+        wanted = tuple(by_name[name] for name in points)
     blocks: list[Block] = []
     for (function, every), group in _groups(wanted):
         spans = _spans(profile, group)
@@ -90,7 +93,8 @@ def split(block: Block, profile: Profile) -> list[Block]:
     spans = _spans(profile, [profile.named(name) for name in block.points])
     runs = _runs(spans)
     if len(runs) == 1:
-        cuts = [k for k in range(1, len(spans)) if max(s.end for s in spans[:k]) <= spans[k].first]
+        ends = accumulate((s.end for s in spans), max)
+        cuts = [k for k, (end, span) in enumerate(zip(ends, spans[1:], strict=False), 1) if end <= span.first]
         if not cuts:
             return [block]
         middle = min(cuts, key=lambda k: abs(2 * k - len(spans)))
@@ -108,7 +112,8 @@ def _groups(points: Iterable[Point]) -> Iterable[tuple[tuple[int, int], list[Poi
 
 
 def _spans(profile: Profile, points: Iterable[Point]) -> list[_Span]:
-    return sorted((_Span(*profile.span(p), p) for p in points), key=lambda s: (s.first, s.end))
+    """Sorted so that a span stands behind every other that contains it."""
+    return sorted((_Span(*profile.span(p), p) for p in points), key=lambda s: (s.first, -s.end))
 
 
 def _runs(spans: list[_Span]) -> list[list[_Span]]:
@@ -125,13 +130,13 @@ def _runs(spans: list[_Span]) -> list[list[_Span]]:
 
 def _barriers(profile: Profile, function: int, unmergeable: Collection[tuple[int, int]]) -> list[int]:
     """Sorted wire addresses that no block of this function may contain."""
-    named = _runs(_spans(profile, [p for p in profile.point if p.function == function]))
-    ends = [(run[0].first, max(s.end for s in run)) for run in named]
     barriers = [first for first, _ in profile.forbidden()]
-    if not profile.limits.read_holes:
-        barriers += [end for _, end in ends]
-    refused = (address for refused_function, address in unmergeable if refused_function == function)
-    barriers += [address for address in refused if not any(first <= address < end for first, end in ends)]
+    refused = [address for refused_function, address in unmergeable if refused_function == function]
+    if refused or not profile.limits.read_holes:
+        spans = _spans(profile, [p for p in profile.point if p.function == function])
+        named = [(run[0].first, max(s.end for s in run)) for run in _runs(spans)]
+        barriers += [address for address in refused if not any(first <= address < end for first, end in named)]
+        barriers += [] if profile.limits.read_holes else [end for _, end in named]
     return sorted(barriers)
 
 
@@ -145,26 +150,30 @@ def _reach(span: _Span, max_count: int, barriers: list[int]) -> int:
 def _cheapest(spans: list[_Span], reach: list[int], cost: LinkCost, *, bits: bool) -> list[list[_Span]]:
     """Cut sorted spans into blocks at the least total cost, by dynamic programming over where the last block begins.
 
-    Looking only at neighbours in this order loses nothing: a span that begins inside a block either lies in it, and
-    rides along free, or reaches beyond its end, and then holds whatever of that block comes behind it.
+    A span inside an earlier one rides along free; the others have rising ends. Looking only at neighbours in this
+    order loses nothing: a span that begins inside a block and is not in it reaches beyond its end, so it could take
+    over whatever of that block comes behind it.
     """
-    n = len(spans)
-    best = [0.0] + [float("inf")] * n  # best[k]: cost of the first k spans
-    begin = [0] * (n + 1)
-    for i in range(n):
-        first, so_far, end = spans[i].first, best[i] + cost.fixed_s, 0
-        for j in range(i, n):
-            end = max(end, spans[j].end)
-            if end > reach[i]:
-                break
-            count = end - first
+    heads: list[int] = []  # places of the spans that are not inside an earlier one
+    for place, span in enumerate(spans):
+        if not heads or span.end > spans[heads[-1]].end:
+            heads.append(place)
+    ends = [spans[place].end for place in heads]
+    best = [0.0] + [float("inf")] * len(heads)  # best[k]: cost of the first k of them
+    begin = [0] * (len(heads) + 1)
+    for i, place in enumerate(heads):
+        first, so_far = spans[place].first, best[i] + cost.fixed_s
+        for j in range(i, bisect_right(ends, reach[place])):
+            count = ends[j] - first
             total = so_far + cost.register_s * ((count + 7) // 8 / 2 if bits else count)
             if total < best[j + 1]:
                 best[j + 1], begin[j + 1] = total, i
     blocks = []
-    while n:
-        blocks.append(spans[begin[n] : n])
-        n = begin[n]
+    end, last = len(spans), len(heads)
+    while last:
+        last = begin[last]
+        blocks.append(spans[heads[last] : end])
+        end = heads[last]
     return blocks[::-1]
 
 

@@ -1,0 +1,237 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.lint import FIELD_SUFFIXES, UNITS, lint
+from drivers.profile import load_profile, profile_names
+from drivers.simulators.quantities import UNITS as SIMULATED
+from tests.maps import a_point, a_profile, untimed
+
+SOUND = (
+    a_point(0, "u16", scale=0.1, unit="V", range=(0, 500), invalid=(0xFFFF,)),
+    a_point(1, "s16", scale=0.1, unit="°C", range=(-40, 85), invalid=(0x8000,), deadband=0.2),
+    a_point(2, "u32", order="CDAB", kind="counter", unit="kWh", scale=0.001),
+    a_point(4, "f32", unit="kW"),
+    a_point(6, "string", registers=8, order="BADC"),
+    a_point(14, "u16", kind="state", symbols={"0": "off", "1": "on"}),
+    a_point(15, "u16", name="status_word"),
+    a_point(15, "bool", bit=3),
+    a_point(15, "bool", bit=4),
+    a_point(16, "s16", pow2=7, offset=-251),
+    a_point(0, "bool", "coil"),
+    a_point(0, "bool", "discrete", symbols={"1": "leak"}, kind="state"),
+)
+
+
+def keys_of(*points, **limits):
+    return [finding.key for finding in lint(a_profile(*points, **limits))]
+
+
+def test_a_sound_map_has_no_finding():
+    assert lint(a_profile(*SOUND)) == []
+
+
+MISTAKES = [
+    ({"table": "coil"}, "type"),
+    ({"table": "discrete", "point_type": "f32"}, "type"),
+    ({"point_type": "bool"}, "bit"),
+    ({"bit": 3}, "bit"),
+    ({"point_type": "bool", "table": "coil", "bit": 0}, "bit"),
+    ({"point_type": "string"}, "registers"),
+    ({"registers": 2}, "registers"),
+    ({"order": "CDAB"}, "order"),
+    ({"point_type": "bool", "bit": 1, "order": "ABCD"}, "order"),
+    ({"point_type": "string", "registers": 4, "order": "CDAB"}, "order"),
+    ({"address": 65535, "point_type": "u32"}, "address"),
+    ({"address": 65536}, "address"),
+    ({"invalid": (0x10000,)}, "invalid"),
+    ({"point_type": "s16", "invalid": (-1,)}, "invalid"),
+    ({"point_type": "u32", "invalid": (1 << 32,)}, "invalid"),
+    ({"point_type": "string", "registers": 2, "invalid": (0,)}, "invalid"),
+    ({"point_type": "bool", "table": "coil", "invalid": (1,)}, "invalid"),
+    ({"invalid": tuple(range(17))}, "invalid"),
+    ({"symbols": {"0": "off"}}, "symbols"),
+    ({"kind": "state", "symbols": {"on": "1"}}, "symbols"),
+    ({"kind": "state", "symbols": {"70000": "x"}}, "symbols"),
+    ({"kind": "state", "symbols": {"--1": "x"}}, "symbols"),
+    ({"kind": "state", "symbols": {"01": "x"}}, "symbols"),
+    ({"kind": "state", "point_type": "bool", "table": "coil", "symbols": {"2": "x"}}, "symbols"),
+    ({"range": (5, 5)}, "range"),
+    ({"range": (9, 5)}, "range"),
+    ({"range": (-40, 85), "scale": 0.1}, "range"),
+    ({"range": (0, 65536)}, "range"),
+    ({"point_type": "s16", "scale": 0.1, "range": (-5000, 5000)}, "range"),
+    ({"point_type": "bool", "bit": 0, "range": (0, 1)}, "range"),
+    ({"point_type": "string", "registers": 2, "range": (0, 1)}, "range"),
+    ({"pow2": 3, "scale": 0.1}, "pow2"),
+    ({"scale": 0}, "scale"),
+    ({"scale": 1e-7}, "decimals"),
+    ({"scale": 0.01, "decimals": 1}, "decimals"),
+    ({"offset": 0.5, "decimals": 0}, "decimals"),
+    ({"scale": 1e300}, "scale"),
+    ({"offset": 2**60}, "scale"),
+    ({"kind": "state", "scale": 0.1}, "scale"),
+    ({"kind": "state", "pow2": 2}, "scale"),
+    ({"point_type": "bool", "bit": 0, "offset": 1}, "scale"),
+    ({"kind": "state", "decimals": 2}, "decimals"),
+    ({"kind": "state", "unit": "V"}, "unit"),
+    ({"kind": "state", "point_type": "f32"}, "kind"),
+    ({"kind": "counter", "point_type": "bool", "bit": 0}, "kind"),
+    ({"kind": "state", "deadband": 1.0}, "deadband"),
+    ({"unit": "kwh"}, "unit"),
+    ({"unit": "Volt"}, "unit"),
+    ({"name": "gateway"}, "name"),
+    ({"name": "time"}, "name"),
+]
+
+
+@pytest.mark.parametrize(("keys", "field"), MISTAKES)
+def test_each_mistake_is_found_at_its_key(keys, field):
+    point = a_point(**{"address": 7, **keys})
+    assert f"point[{point.name}].{field}" in keys_of(point)
+
+
+@pytest.mark.parametrize(("keys", "field"), MISTAKES)
+def test_each_finding_says_what_to_do(keys, field):
+    for finding in lint(a_profile(a_point(**{"address": 7, **keys}))):
+        assert finding.reason
+        assert finding.hint
+
+
+def test_an_address_below_the_documents_first_is_found():
+    assert keys_of(a_point(0), address_base=1) == ["point[h0].address"]
+    assert keys_of(a_point(0)) == []
+
+
+def test_a_point_longer_than_one_read_is_found():
+    assert keys_of(a_point(0, "u64"), max_registers=3) == ["point[h0].registers"]
+    assert keys_of(a_point(0, "u64"), max_registers=4) == []
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "found"), [((9, 9), False), ((10, 12), True), ((11, 11), True), ((12, 20), False)]
+)
+def test_a_point_in_a_forbidden_range_is_found(forbidden, found):
+    assert bool(keys_of(a_point(10, "u32"), forbidden=(forbidden,))) is found
+
+
+def test_a_range_of_addresses_must_be_one():
+    assert keys_of(a_point(0), forbidden=((9, 5),)) == ["limits.forbidden[0]"]
+    assert keys_of(a_point(5), forbidden=((0, 2),), address_base=1) == ["limits.forbidden[0]"]
+
+
+def test_a_name_is_used_once_and_not_for_anothers_statistics():
+    assert keys_of(a_point(0, name="a"), a_point(1, name="a")) == ["point[a].name"]
+    for suffix in FIELD_SUFFIXES:
+        assert keys_of(a_point(0, name="a"), a_point(1, name=f"a{suffix}")) == [f"point[a{suffix}].name"]
+        assert keys_of(a_point(0, name="b"), a_point(1, name=f"a{suffix}")) == []
+
+
+@pytest.mark.parametrize(
+    ("points", "found"),
+    [
+        ([a_point(0, "u32"), a_point(1)], ["point[h1].address"]),
+        ([a_point(0), a_point(0, "s16", name="again")], ["point[h0].address"]),
+        ([a_point(0, "string", registers=9), a_point(2), a_point(5)], ["point[h2].address", "point[h5].address"]),
+        ([a_point(0, "u32"), a_point(1, "bool", bit=2)], []),
+        ([a_point(3, "bool", bit=2), a_point(3, "bool", bit=2, name="again")], ["point[again].address"]),
+        ([a_point(3, "bool", "coil"), a_point(3, "bool", "coil", name="again")], ["point[again].address"]),
+        ([a_point(3), a_point(3, table="input"), a_point(3, "bool", "coil")], []),
+    ],
+)
+def test_points_that_contradict_each_other_over_a_register_are_found(points, found):
+    assert keys_of(*points) == found
+
+
+POINTS = (
+    a_point(10, "s16", scale=0.1, invalid=(0x8000,)),
+    a_point(11, "u16"),
+    a_point(20, "f32"),
+    a_point(0, "bool", "coil"),
+)
+GOOD = {
+    "request": "03 000a 0002",
+    "response": "03 04 ffce 0007",
+    "origin": "computed",
+    "expect": {"h10": -5.0, "h11": 7},
+}
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        GOOD,
+        {"request": "03000a0001", "response": "03028000", "origin": "captured", "missing": ("h10",)},
+        {"request": "0300140002", "response": "030441cc0000", "origin": "documented", "expect": {"h20": 25.5}},
+        {"request": "0100000001", "response": "010101", "origin": "computed", "expect": {"c0": True}},
+    ],
+)
+def test_a_frame_that_decodes_as_expected_proves_the_map(golden):
+    assert lint(a_profile(*POINTS, golden=(golden,))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"expect": {"h10": -5.1}}, "golden[0].expect.h10"),
+        ({"expect": {"h10": -5.0, "h11": 8}}, "golden[0].expect.h11"),
+        ({"expect": {"h11": True}}, "golden[0].expect.h11"),
+        ({"expect": {"h11": "7"}}, "golden[0].expect.h11"),
+        ({"expect": {"h99": 7}}, "golden[0].expect.h99"),
+        ({"expect": {"h20": 7.0}}, "golden[0].expect.h20"),
+        ({"expect": {"c0": True}}, "golden[0].expect.c0"),
+        ({"expect": {}, "missing": ("h10",)}, "golden[0].expect.h10"),
+        ({"expect": {}}, "golden[0].expect"),
+        ({"response": "03 04 8000 0007"}, "golden[0].expect.h10"),
+        ({"response": "03 02 ffce"}, "golden[0].response"),
+        ({"response": "03 04 ffce"}, "golden[0].response"),
+        ({"response": "04 04 ffce 0007"}, "golden[0].response"),
+        ({"response": "83 02"}, "golden[0].response"),
+        ({"response": ""}, "golden[0].response"),
+        ({"request": "03 000a"}, "golden[0].request"),
+        ({"request": "06 000a 0002"}, "golden[0].request"),
+        ({"request": "03 000a 0000"}, "golden[0].request"),
+        ({"request": "03 000a 007e"}, "golden[0].request"),
+        ({"request": "03 000z 0002"}, "golden[0]"),
+    ],
+)
+def test_a_frame_that_contradicts_the_map_or_cannot_be_exchanged_is_found(changes, key):
+    assert [f.key for f in lint(a_profile(*POINTS, golden=({**GOOD, **changes},)))] == [key]
+
+
+def test_a_frame_that_reads_a_forbidden_range_or_a_hole_of_a_strict_device_is_found():
+    hole = {"request": "03 000a 000c", "response": "03 18" + " 0000" * 12, "origin": "computed", "expect": {"h10": 0.0}}
+    assert keys_of(*POINTS, golden=(hole,)) == []
+    assert keys_of(*POINTS, golden=(hole,), read_holes=False) == ["golden[0].request"]
+    assert keys_of(*POINTS, golden=(hole,), forbidden=((15, 15),)) == ["golden[0].request"]
+
+
+@untimed
+@given(st.text("0123456789abcdefz ", max_size=20), st.text("0123456789abcdefz ", max_size=20))
+def test_any_hex_as_a_frame_gives_findings_and_no_exception(request_hex, response_hex):
+    golden = {"request": request_hex, "response": response_hex, "origin": "computed", "expect": {"h11": 7}}
+    assert all(f.key.startswith("golden[0]") for f in lint(a_profile(*POINTS, golden=(golden,))))
+
+
+@pytest.mark.parametrize("name", profile_names())
+@untimed
+@given(data=st.data())
+def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_hit(name, data):
+    profile = load_profile(name)
+    golden = data.draw(st.sampled_from(profile.golden))
+    payload = bytearray.fromhex(golden.response)
+    point = profile.named(data.draw(st.sampled_from([*golden.expect, *golden.missing])))
+    start = int.from_bytes(bytes.fromhex(golden.request)[1:3], "big")
+    first, end = profile.span(point)
+    if point.type == "bool":
+        at = 2 + 2 * (first - start) + (0 if point.bit >= 8 else 1)
+        payload[at] ^= 1 << point.bit % 8
+    else:
+        payload[2 + 2 * (first - start)] ^= 0x40  # the second highest bit: sign, exponent or a large number
+    turned = golden.model_copy(update={"response": payload.hex()})
+    assert end <= start + (len(payload) - 2) // 2
+    assert lint(profile.model_copy(update={"golden": (turned,)})) != []
+
+
+def test_the_simulators_know_no_unit_that_profiles_may_not_use():
+    assert {unit for unit in SIMULATED if unit not in UNITS} <= {"C", "℃", "degC"}

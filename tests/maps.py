@@ -1,0 +1,25 @@
+"""Profiles for tests, written as short as a map can be."""
+
+from typing import Any
+
+from hypothesis import settings
+
+from drivers.profile import Point, Profile
+
+#: Other work runs on the same machine: how long an example takes says nothing.
+untimed = settings(deadline=None)
+
+DEVICE = {"vendor": "x", "model": "y", "category": "power", "source": "none", "evidence": "doubtful"}
+
+
+def a_point(address: int = 0, point_type: str = "u16", table: str = "holding", **keys: Any) -> Point:
+    """A point called after its place unless named."""
+    bit = f"_{keys['bit']}" if "bit" in keys else ""
+    name = f"{table[0]}{address}{bit}"
+    return Point.model_validate({"name": name, "table": table, "address": address, "type": point_type, **keys})
+
+
+def a_profile(*points: Point, golden: tuple[Any, ...] = (), **limits: Any) -> Profile:
+    """A profile of these points; not linted."""
+    data = {"schema": 1, "device": DEVICE, "limits": limits, "point": points or (a_point(),), "golden": golden}
+    return Profile.model_validate(data)
