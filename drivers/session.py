@@ -15,6 +15,9 @@ from drivers.modbus.tcp_connection import CONNECT_S
 #: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
 OPEN_S = 2 * CONNECT_S
 
+#: A quarantine ends early when the late answer comes: look for that this often.
+LOOK_AGAIN_S = 0.02
+
 
 @dataclass(slots=True)
 class Statistics:
@@ -99,7 +102,8 @@ class Session:
 
         ValueError when `request` cannot be expressed on the wire.
         """
-        await asyncio.sleep(self._link.ready_at(request.unit) - self._loop.time())
+        while (wait_s := self._link.ready_at(request.unit) - self._loop.time()) > 0:
+            await asyncio.sleep(min(wait_s, LOOK_AGAIN_S))
         if self._ended is not None:
             raise self._ended
         waiting: asyncio.Future[bytes] = self._loop.create_future()
