@@ -77,7 +77,7 @@ class _CacheFiles:
     def __init__(self, directory: Path, function: Callable[..., Any]) -> None:
         self._directory = directory
         self._stem = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}-"
-        self.seal = directory / f"{self._stem}seal"
+        self.seal = directory / f"{self._stem.rstrip('-')}.seal"
 
     def sound(self) -> bool:
         """Whether the files are those that were sealed. No files at all are sound."""

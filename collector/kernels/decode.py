@@ -12,7 +12,7 @@ POINT, AT, BYTES, MASK, KIND, BIT_NUMBER, SCALE, MEMBER_COLUMNS = 0, 1, 2, 3, 4,
 #: Columns of `scales`: what a number means; shared by all points that mean it alike. POWER is 10**decimals.
 MUL, ADD, DIV, LOW, HIGH, POWER, SCALE_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
-#: From here on an integer divided by a power of ten can be off by half a unit of its last decimal: not printable exactly.
+#: From here on an integer divided by a power of ten can be half a last decimal off: it could not be printed exactly.
 EXACT = 2.0**52
 
 NOT_AVAILABLE, OUT_OF_RANGE, COMM_ERROR = 2, 3, 4  # collector.types.Quality
