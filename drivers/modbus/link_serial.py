@@ -17,6 +17,9 @@ from drivers.modbus.reasons import reason_and_hint
 
 #: One read takes at most this much; what is left wakes the event loop again.
 READ_BYTES = 512
+#: Device numbers of pseudo-terminals. Their other end keeps them, and TIOCEXCL on them, when we are killed: nobody but
+#: root could open one again. A real port forgets it with its last user.
+PSEUDO_TERMINALS = range(136, 144)
 BY_ID = Path("/dev/serial/by-id")
 
 _OWNED = "another program owns the port, and two masters on one bus disturb each other: see fuser -v {path}"
@@ -148,7 +151,8 @@ def open_port(address: BusAddress) -> serial.Serial:
     except (OSError, ValueError, termios.error) as error:
         raise _unavailable(address, error) from error
     try:
-        fcntl.ioctl(port.fd, termios.TIOCEXCL)  # the lock above binds only programs that ask for it
+        if os.major(os.fstat(port.fd).st_rdev) not in PSEUDO_TERMINALS:
+            fcntl.ioctl(port.fd, termios.TIOCEXCL)  # the lock above binds only programs that ask for it
         settings = termios.tcgetattr(port.fd)
         settings[6][termios.VMIN] = 1  # so that no bytes is EAGAIN, and b"" only a hang-up
         termios.tcsetattr(port.fd, termios.TCSANOW, settings)
