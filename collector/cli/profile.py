@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SITE_PROFILES = Path("/etc/collector/profiles")
 #: The line that the estimate of `show` and `check` is made for: the usual one, and a slow one.
 USUAL_BAUD, USUAL_RTT_S = 9600, 0.005
+#: Columns when nobody's terminal sets a limit: no table of ours is wider.
+PIPE_WIDTH = 160
 
 _search = click.option(
     "--profiles",
@@ -247,7 +249,8 @@ def _point_table(name: str, profile: "Profile", points: Sequence[dict[str, Any]]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("point", "addr", "wire", "type", "value", "range", "every"):
         right = heading in ("addr", "wire", "every")
-        table.add_column(heading, no_wrap=True, justify="right" if right else "left")
+        fold = heading in ("point", "range")  # the columns that may grow long give way on a narrow terminal
+        table.add_column(heading, no_wrap=not fold, overflow="fold", justify="right" if right else "left")
     for point in points:
         kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
         kind += f" {point['order']}" if point["order"] != "ABCD" else ""
@@ -279,4 +282,7 @@ def _range(ends: tuple[float, float] | None) -> str:
 def _print(table: "Table") -> None:
     from rich.console import Console
 
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
