@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 #: Decimals of a float point that does not say: no meter in this trade is better than one in a thousand of its unit.
 FLOAT_DECIMALS = 3
@@ -35,6 +36,7 @@ def decimals_of(number: float) -> int:
     return max(0, -int(exponent))
 
 
+@lru_cache(maxsize=1024)  # profiles share a few dozen scales; a simulator asks for them with every value
 def derive(*, scale: float, offset: float, pow2: int | None, decimals: int | None, is_float: bool) -> Scaling:
     """The scaling of a point with these keys; see `drivers.profile.Point` for what each means."""
     if pow2 is None:
