@@ -32,9 +32,8 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def command() -> None:
-    r"""Serve virtual devices over real Modbus TCP and RTU.
+    """Serve virtual devices over real Modbus TCP and RTU.
 
-    \b
     Example:  collector simulate eastron/sdm630 --listen tcp://127.0.0.1:1502
 
     The first line printed is one JSON object that lists what is served. While it runs, lines on standard input such
@@ -74,11 +73,11 @@ def device(
     faults: tuple[str, ...],
     seconds: float | None,
 ) -> None:
-    r"""Serve one device of a profile.
+    """Serve one device of a profile.
 
-    \b
     Example:  collector simulate eastron/sdm630 --listen tcp://127.0.0.1:1502
-              collector simulate eastron/sdm630 --pty /tmp/ttySIM --fault sdm630=late:0.4
+
+    Example:  collector simulate eastron/sdm630 --pty /tmp/ttySIM --fault sdm630=late:0.4
     """
     if (listen is None) == (pty is None):
         raise click.UsageError("give either --listen tcp://127.0.0.1:1502 or --pty /tmp/ttySIM")
@@ -126,9 +125,8 @@ def hall(
     faults: tuple[str, ...],
     seconds: float | None,
 ) -> None:
-    r"""Serve a whole hall: meters, UPSs, air conditioners and sensors on TCP, behind a gateway and on an RTU line.
+    """Serve a whole hall: meters, UPSs, air conditioners and sensors on TCP, behind a gateway and on an RTU line.
 
-    \b
     Example:  collector simulate hall --fault ups-1=silent
     """
     from drivers.simulators.site import Site, open_hall
@@ -153,9 +151,8 @@ def hall(
 def fleet(
     devices: int, registers: int, host: str, port: int, unit: int, faults: tuple[str, ...], seconds: float | None
 ) -> None:
-    r"""Serve very many plain Modbus TCP devices of u32 points that change each second.
+    """Serve very many plain Modbus TCP devices of u32 points that change each second.
 
-    \b
     Example:  collector simulate fleet --devices 1000 --registers 200 --port 21000
     """
     from drivers.simulators.fleet import Fleet
