@@ -12,10 +12,12 @@ OK = int(Outcome.OK)
 
 
 class _Image:
-    __slots__ = ("block", "bytes", "fill", "outcome", "room", "start", "ts_ns")
+    __slots__ = ("block", "bytes", "fill", "image", "outcome", "room", "start", "ts_ns")
 
     def __init__(self, capacity: int) -> None:
-        self.bytes = bytearray(capacity)
+        # Untouched pages of an empty array cost nothing: a quiet hall never pays for the capacity of a busy one.
+        self.image = np.empty(capacity, np.uint8)
+        self.bytes = memoryview(self.image)
         self.clear()
 
     def clear(self) -> None:
@@ -76,7 +78,7 @@ class Intake:
         self._spare = image
         self._image.clear()
         return RawBatch(
-            image=np.frombuffer(image.bytes, np.uint8),
+            image=image.image,
             block=np.array(image.block, np.int32),
             start=np.array(image.start, np.int64),
             ts_ns=np.array(image.ts_ns, np.int64),

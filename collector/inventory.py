@@ -3,7 +3,7 @@
 Numbers never change while the daemon runs; the list of blocks grows when a device refuses a merged read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from collector.errors import ConfigError, Finding
@@ -12,7 +12,7 @@ from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus
 from drivers.base import LinkCost, Request
 from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
-from drivers.profile import Point, Profile, load_profile
+from drivers.profile import Profile, load_profile
 
 #: Round trip assumed for a TCP device before one was measured: a switch, a gateway's CPU.
 ASSUMED_RTT_S = 0.005
@@ -57,6 +57,7 @@ class Inventory:
         self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
         self._profile = cache(lambda name: load_profile(name, settings.profile_search))
+        self._spec = cache(lambda name, point, interval_s: _spec(self._profile(name), point, interval_s))
         self._planned = cache(
             lambda name, interval_s, cost, points: plan(self._profile(name), interval_s, cost, points)
         )
@@ -94,7 +95,9 @@ class Inventory:
         chosen = [p for p in profile.point if device.points is None or p.name in device.points]
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         tags = tuple(sorted(device.tags.items()))
-        self.points += [point_spec(profile, p, device.name, tags, device.interval_s) for p in chosen]
+        # Copies share what they have in common: a hundred devices of one model hold its numbers once.
+        models = (self._spec(device.profile, p.name, device.interval_s) for p in chosen)
+        self.points += [replace(model, device=device.name, tags=tags) for model in models]
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
         blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
         return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)
@@ -121,17 +124,16 @@ def request_of(block: BlockSpec) -> Request:
     return Request(block.unit, block.function, block.address, block.count)
 
 
-def point_spec(
-    profile: Profile, point: Point, device: str, tags: tuple[tuple[str, str], ...], interval_s: float
-) -> PointSpec:
-    """A profile's point as the stages after poll see it."""
+def _spec(profile: Profile, name: str, interval_s: float) -> PointSpec:
+    """A profile's point as the stages after poll see it, of no device yet."""
+    point = profile.named(name)
     scaling = point.scaling
     low, high = point.range or (float("-inf"), float("inf"))
     return PointSpec(
-        device=device,
+        device="",
         name=point.name,
         category=profile.category(point),
-        tags=tags,
+        tags=(),
         type=point.type,
         order=profile.order(point),
         bit=-1 if point.bit is None else point.bit,

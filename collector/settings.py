@@ -204,8 +204,8 @@ def _device_findings(
             findings.append(
                 Finding(file, f"{key}.tags.{tag}", repr(value), "the collector sets this tag itself", "rename it")
             )
-        elif not isinstance(value, str) or not value or "\n" in value or value.endswith("\\"):
-            hint = "a tag value is text, not empty, one line, without \\ at its end"
+        elif not isinstance(value, str) or not value.isprintable() or not value or "\\" in value:
+            hint = "a tag value is printable text, not empty, without \\"
             findings.append(Finding(file, f"{key}.tags.{tag}", repr(value), "cannot be a tag value", hint))
         elif not tag.replace("_", "").isalnum() or not tag.isascii():
             findings.append(

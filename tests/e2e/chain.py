@@ -6,10 +6,12 @@ it ever accepted, and the database is compared with it point by point.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,16 +22,26 @@ from tests.servers import free_port
 
 CITY, SITE, GATEWAY, CENTRE, ARCHIVE = "sz", "ft1", "gw1", "east", "archive"
 
+COLLECTOR = [sys.executable, "-m", "collector"]
+
+Value = float | str
 Point = tuple[str, tuple[tuple[str, str], ...], str, int]  # measurement, tags, field, ts_ns
 
 
-def parse_line(line: str) -> list[tuple[Point, float]]:
+FIELD = re.compile(r'([^=,]+)=("(?:[^"\\]|\\.)*"|[^,]*),?')
+
+
+def parse_line(line: str) -> list[tuple[Point, Value]]:
     """One line of our own line protocol; the tests use names that need no escape."""
-    head, fields, ts = line.rsplit(" ", 2)
+    head, rest = line.split(" ", 1)
+    fields, ts = rest.rsplit(" ", 1)
     measurement, *tags = head.split(",")
     named = tuple(sorted((k, v) for k, v in (tag.split("=", 1) for tag in tags)))
-    pairs = (field.split("=", 1) for field in fields.split(","))
-    return [((measurement, named, key, int(ts)), float(value.rstrip("i"))) for key, value in pairs]
+    return [((measurement, named, key, int(ts)), _value(text)) for key, text in FIELD.findall(fields)]
+
+
+def _value(text: str) -> Value:
+    return text[1:-1] if text.startswith('"') else float(text.rstrip("i"))
 
 
 class Chain:
@@ -43,15 +55,14 @@ class Chain:
         self.spool = directory / "spool.db"
         self.status_file = directory / "status.json"
         self.parts: dict[str, subprocess.Popen] = {}
-        self._daemon = daemon or [sys.executable, "-m", "collector"]
-        self._bridge = bridge or [sys.executable, "-m", "collector"]
+        self._daemon = daemon or COLLECTOR
+        self._bridge = bridge or COLLECTOR
         self.environment = {**os.environ, "NUMBA_CACHE_DIR": str(directory.parent / "numba")}
 
     def start_simulator(self) -> dict:
         process = self._spawn(
             "simulator",
-            [sys.executable, "-m", "collector", "simulate", "hall", "--dir", str(self.directory), "--base-port", "0"]
-            + ["--json"],
+            [*COLLECTOR, "simulate", "hall", "--dir", str(self.directory), "--base-port", "0", "--json"],
             stdout=subprocess.PIPE,
         )
         site = json.loads(process.stdout.readline())
@@ -62,7 +73,7 @@ class Chain:
         broker = {"url": self.mosquitto.url, "tls": "off"}
         nowhere = {"url": f"mqtt://127.0.0.1:{free_port()}", "tls": "off"}
         for device in site["device"]:
-            device["interval_s"] = min(device["interval_s"], 1.0)
+            device["interval_s"] = min(device["interval_s"], 2.0)
         gateway = {
             "gateway": {"city": CITY, "site": SITE, "name": GATEWAY},
             "poll": {"tick_s": 0.2},
@@ -127,6 +138,8 @@ class Chain:
         for process in self.parts.values():
             process.kill()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")[-4000:]
@@ -149,19 +162,44 @@ class Chain:
                 )
             time.sleep(0.1)
 
-    def drain(self, seconds: float = 60) -> None:
-        """Let everything accepted be confirmed: the devices fall silent, health lines are all that still comes."""
-        self.wait_for(lambda: self._pending() <= 3, seconds)
-        self.stop("daemon")
-
-    def _pending(self) -> int:
-        return self.status()["spool"]["pending"].get(CENTRE, 1 << 30)
-
-    def accepted(self) -> dict[Point, float]:
-        """Every point of every row the spool ever accepted."""
-        points: dict[Point, float] = {}
+    def accepted(self, upto_seq: int | None = None) -> dict[Point, Value]:
+        """Every point of every row the spool ever accepted, up to a sequence number."""
+        points: dict[Point, Value] = {}
         for row in read_only_rows(self.spool):
-            for line in row.payload.decode().splitlines():
-                if not line.startswith("#"):
-                    points.update(parse_line(line))
+            if upto_seq is None or row.seq <= upto_seq:
+                for line in row.payload.decode().splitlines():
+                    if not line.startswith("#"):
+                        points.update(parse_line(line))
         return points
+
+    def last_seq(self) -> int:
+        return max((row.seq for row in read_only_rows(self.spool)), default=0)
+
+
+def stored_in_influxd(influxd, accepted: Mapping[Point, Value]) -> list[tuple[Point, Value]]:
+    """What InfluxDB 1.x holds of the measurements that occur in `accepted`; timestamps exact to the nanosecond."""
+    tag_keys = {key for _, tags, _, _ in accepted for key, _ in tags}
+    found = []
+    for measurement in sorted({point[0] for point in accepted}):
+        for row in influxd.points(measurement):
+            ts_ns = row.pop("time")
+            tags = tuple(sorted((k, v) for k, v in row.items() if k in tag_keys and v is not None))
+            fields = ((k, v) for k, v in row.items() if k not in tag_keys and v is not None)
+            found += [((measurement, tags, k, ts_ns), v if isinstance(v, str) else float(v)) for k, v in fields]
+    return found
+
+
+def stored_in_victoria_metrics(victoria, accepted: Mapping[Point, Value]) -> list[tuple[Point, Value]]:
+    """What VictoriaMetrics holds; its clock ticks in milliseconds."""
+    found = []
+    for measurement, field in sorted({(point[0], point[2]) for point in accepted}):
+        for labels, ts_ms, value in victoria.samples(f"{measurement}_{field}"):
+            tags = tuple(sorted((k, v) for k, v in labels.items() if k not in ("__name__", "db")))
+            found.append(((measurement, tags, field, ts_ms), value))
+    return found
+
+
+def in_milliseconds(points: Mapping[Point, Value]) -> dict[Point, Value]:
+    """As a database keeps them that knows numbers only, and milliseconds."""
+    points = {point: value for point, value in points.items() if not isinstance(value, str)}
+    return {(m, tags, field, ts_ns // 1_000_000): value for (m, tags, field, ts_ns), value in points.items()}
