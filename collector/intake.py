@@ -17,7 +17,7 @@ class _Image:
     def __init__(self, capacity: int) -> None:
         # Untouched pages of an empty array cost nothing: a quiet hall never pays for the capacity of a busy one.
         self.image = np.empty(capacity, np.uint8)
-        self.bytes = memoryview(self.image)
+        self.bytes = self.image.data
         self.clear()
 
     def clear(self) -> None:
