@@ -110,6 +110,7 @@ async def tcp_device(*serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[st
     try:
         yield f"tcp://{shown}:{server.sockets[0].getsockname()[1]}"
     finally:
+        await asyncio.sleep(0.02)  # connections still on their way in are taken, so that they can be closed
         server.close()
         left = list(tasks)
         for task in left:
