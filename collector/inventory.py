@@ -53,6 +53,7 @@ class Inventory:
     def __init__(self, settings: Settings) -> None:
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
+        self.centres = tuple(uplink.centre for uplink in settings.uplink)
         self._profiles: dict[str, Profile] = {}
         self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
@@ -164,5 +165,8 @@ def check_load(inventory: Inventory, file: str) -> None:
                 findings.append(Finding(file, f"device.{unit.device}.unit", str(unit.unit), reason, "1 to 247"))
     if not inventory.blocks:
         findings.append(Finding(file, "device", "", "nothing to poll", "add at least one [[bus]] and one [[device]]"))
+    if not inventory.centres:
+        hint = "add at least one [[uplink]]"
+        findings.append(Finding(file, "uplink", "", "nobody to deliver to", hint))
     if findings:
         raise ConfigError(findings)

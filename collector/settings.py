@@ -109,7 +109,7 @@ class Settings(Strict):
     profile_dirs: tuple[str, ...] = ("/etc/collector/profiles",)  #: searched before the profiles that come with us
     bus: tuple[Bus, ...] = ()
     device: tuple[Device, ...] = ()
-    uplink: tuple[Uplink, ...] = ()
+    uplink: Annotated[tuple[Uplink, ...], Field(max_length=64)] = ()
 
     @property
     def profile_search(self) -> tuple[Path, ...]:

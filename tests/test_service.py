@@ -257,6 +257,15 @@ def test_a_mistaken_configuration_is_refused_with_every_mistake_and_never_ready(
     assert service.count("READY=1") == 0
 
 
+def test_a_configuration_with_nobody_to_deliver_to_is_refused_by_name(bench: Bench) -> None:
+    text = bench.config.read_text()
+    bench.config.write_text(text[: text.index("[[uplink]]")] + text[text.index("[[bus]]") :])
+    service = bench.start()
+    assert service.popen.wait(PATIENCE_S) == 2
+    assert "add at least one [[uplink]]" in service.said
+    assert "Traceback" not in service.said
+
+
 def test_a_second_daemon_on_the_same_spool_is_refused_and_the_first_goes_on(bench: Bench) -> None:
     first = bench.running()
     second = Process(bench.directory / "second.log", "run", "--config", str(bench.config))
