@@ -1,4 +1,4 @@
-"""The watchdog's judgement: fed only while both the sweep and the ticks are young. The rest of it: tests/test_service.py."""
+"""What feeds the watchdog: only a sweep and a tick that are both young. The rest of the daemon: tests/test_service.py."""
 
 import asyncio
 import contextlib
