@@ -1,6 +1,7 @@
 """decode: the bytes of the tick's answers become samples with a value and a quality."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,14 @@ _BIT_FUNCTIONS = (1, 2)
 MAX_INVALID = 16
 
 
+class _Form(NamedTuple):
+    """How a value looks in its registers and what it means; a device's points share a few."""
+
+    layout: tuple[int, ...]
+    scale: tuple[float, ...]
+    invalid: tuple[int, ...]
+
+
 class Decode:
     """Turns each tick's records into samples.
 
@@ -24,12 +33,8 @@ class Decode:
 
     def __init__(self, points: Sequence[PointSpec]) -> None:
         self._points = points
-        meanings = [(_scale(p), _patterns(p)) for p in points]
-        number_of = {meaning: number for number, meaning in enumerate(dict.fromkeys(meanings))}
-        self._scale_of = [number_of[meaning] for meaning in meanings]
-        self._scales = np.array([scale for scale, _ in number_of], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
-        self._first_invalid = np.cumsum([0, *(len(patterns) for _, patterns in number_of)], dtype=np.int64)
-        self._invalid = np.array([pattern for _, patterns in number_of for pattern in patterns], np.uint64)
+        self._patterns = [_patterns(p) for p in points]
+        self._forms: dict[_Form, int] = {}
         self._known = 0
         self._first = np.zeros(1, np.int64)
         self._need = np.empty(0, np.int64)
@@ -46,6 +51,10 @@ class Decode:
         self._need = np.concatenate((self._need, np.array([_bytes_of(b) for b in new], np.int64)))
         self._members = np.concatenate((self._members, flat))
         self._known = len(blocks)
+        self._layouts = np.array([form.layout for form in self._forms], np.int32).reshape(-1, kernels.LAYOUT_COLUMNS)
+        self._scales = np.array([form.scale for form in self._forms], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
+        self._first_invalid = np.cumsum([0, *(len(form.invalid) for form in self._forms)], dtype=np.int64)
+        self._invalid = np.array([pattern for form in self._forms for pattern in form.invalid], np.uint64)
 
     def __call__(self, batch: RawBatch, *, clock_sane: bool = True) -> Samples:
         """One sample per point of each record; a failed record's are COMM_ERROR.
@@ -71,6 +80,7 @@ class Decode:
                 self._first,
                 self._need,
                 self._members,
+                self._layouts,
                 self._scales,
                 self._first_invalid,
                 self._invalid,
@@ -87,7 +97,7 @@ class Decode:
             point = self._points[p]
             if block.function in _BIT_FUNCTIONS:
                 fits = 0 <= offset < block.count and point.type == "bool"
-                members.append((p, offset // 8, 1, 0, kernels.BIT, offset % 8, self._scale_of[p]))
+                members.append((p, offset // 8, self._form(p, (1, 0, kernels.BIT, offset % 8))))
             else:
                 size = 2 * point.registers if point.type == "string" else _BYTES[point.type]
                 fits = offset >= 0 and 2 * offset + size <= 2 * block.count
@@ -96,14 +106,19 @@ class Decode:
                     self._strings.setdefault(number, []).append((p, 2 * offset, size))
                 else:
                     kind = kernels.BIT if point.type == "bool" else _KINDS[point.type[0]]
-                    mask = _mask(point.order, size)
-                    members.append((p, 2 * offset, size, mask, kind, max(point.bit, 0), self._scale_of[p]))
+                    layout = (size, _mask(point.order, size), kind, max(point.bit, 0))
+                    members.append((p, 2 * offset, self._form(p, layout)))
             if not fits:
                 raise ValueError(
                     f"block {number} of {block.device} (function {block.function}, {block.count} from address "
                     f"{block.address}): point {point.name} ({point.type}) at offset {offset} does not lie inside"
                 )
         return members
+
+    def _form(self, p: int, layout: tuple[int, ...]) -> int:
+        point = self._points[p]
+        scale = (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
+        return self._forms.setdefault(_Form(layout, scale, self._patterns[p]), len(self._forms))
 
     def _texts(self, batch: RawBatch) -> tuple[tuple[int, int, str], ...]:
         good = np.flatnonzero(batch.outcome == Outcome.OK)
@@ -130,10 +145,6 @@ def _mask(order: str, size: int) -> int:
     swap_words = size - 2 if order in ("CDAB", "DCBA") else 0
     swap_bytes = 1 if order in ("BADC", "DCBA") else 0
     return swap_words | swap_bytes
-
-
-def _scale(point: PointSpec) -> tuple[float, ...]:
-    return (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
 
 
 def _patterns(point: PointSpec) -> tuple[int, ...]:

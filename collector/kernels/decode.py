@@ -7,9 +7,11 @@ from collector.kernels._jit import kernel
 
 #: How the bytes of a value are read.
 UNSIGNED, SIGNED, FLOAT, BIT = 0, 1, 2, 3
-#: Columns of `members`: where each point of a block lies. Byte k of the value is byte `k ^ MASK` of its registers.
-POINT, AT, BYTES, MASK, KIND, BIT_NUMBER, SCALE, MEMBER_COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7
-#: Columns of `scales`: what a number means; shared by all points that mean it alike. POWER is 10**decimals.
+#: Columns of `members`: where each point of a block lies and the form of its value, which many points share.
+POINT, AT, FORM, MEMBER_COLUMNS = 0, 1, 2, 3
+#: Columns of `layouts`, by form: byte k of the value is byte `k ^ MASK` of its registers.
+BYTES, MASK, KIND, BIT_NUMBER, LAYOUT_COLUMNS = 0, 1, 2, 3, 4
+#: Columns of `scales`, by form: what the number means. POWER is 10**decimals.
 MUL, ADD, DIV, LOW, HIGH, POWER, SCALE_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
 #: From here on an integer divided by a power of ten can be half a last decimal off: it could not be printed exactly.
@@ -24,7 +26,7 @@ u64 = np.uint64
 @kernel(
     "void(Array(uint8, 1, 'C', True), Array(int32, 1, 'C', True), Array(int64, 1, 'C', True),"  # True: read-only
     " Array(int64, 1, 'C', True), Array(uint8, 1, 'C', True), uint8, int64[::1], int64[::1], int32[:,::1],"
-    " float64[:,::1], int64[::1], uint64[::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
+    " int32[:,::1], float64[:,::1], int64[::1], uint64[::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
 )
 def decode(
     image: NDArray[np.uint8],
@@ -36,6 +38,7 @@ def decode(
     first: NDArray[np.int64],
     need: NDArray[np.int64],
     members: NDArray[np.int32],
+    layouts: NDArray[np.int32],
     scales: NDArray[np.float64],
     first_invalid: NDArray[np.int64],
     invalid: NDArray[np.uint64],
@@ -71,31 +74,31 @@ def decode(
             if not usable:
                 continue
             at = u64(base + members[m, AT])
-            mask = u64(members[m, MASK])
+            form = u64(members[m, FORM])
+            mask = u64(layouts[form, MASK])
             raw = u64(0)
-            for k in range(u64(members[m, BYTES])):
+            for k in range(u64(layouts[form, BYTES])):
                 raw = (raw << u64(8)) | u64(image[at + (k ^ mask)])
-            scale = u64(members[m, SCALE])
             missing = False
-            for s in range(u64(first_invalid[scale]), u64(first_invalid[scale + u64(1)])):
+            for s in range(u64(first_invalid[form]), u64(first_invalid[form + u64(1)])):
                 missing |= raw == invalid[s]
-            kind = members[m, KIND]
+            kind = layouts[form, KIND]
             if kind == UNSIGNED:
                 x = np.float64(raw)
             elif kind == SIGNED:
-                unused = u64(64 - 8 * members[m, BYTES])
+                unused = u64(64 - 8 * layouts[form, BYTES])
                 x = np.float64(u64(raw << unused).view(np.int64) >> np.int64(unused))
             elif kind == BIT:
-                x = np.float64((raw >> u64(members[m, BIT_NUMBER])) & u64(1))
-            elif members[m, BYTES] == 4:
+                x = np.float64((raw >> u64(layouts[form, BIT_NUMBER])) & u64(1))
+            elif layouts[form, BYTES] == 4:
                 x = np.float64(np.uint32(raw).view(np.float32))
             else:
                 x = u64(raw).view(np.float64)
             if missing or not np.isfinite(x):
                 quality[i] = NOT_AVAILABLE
                 continue
-            y = (x * scales[scale, MUL] + scales[scale, ADD]) / scales[scale, DIV]
-            if y >= scales[scale, LOW] and y <= scales[scale, HIGH] and abs(y) * scales[scale, POWER] < EXACT:
+            y = (x * scales[form, MUL] + scales[form, ADD]) / scales[form, DIV]
+            if y >= scales[form, LOW] and y <= scales[form, HIGH] and abs(y) * scales[form, POWER] < EXACT:
                 value[i] = y
                 quality[i] = good
             else:

@@ -89,25 +89,25 @@ def nearest(value: np.float64, power: np.float64) -> np.float64:
 
 
 @inlined
-def put_number(number: int, decimals: int, out: NDArray[np.uint8], to: np.uint64) -> np.uint64:
+def put_number(number: int, decimals: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> np.uint64:
     """Write `number / 10**decimals` with all its decimals. Returns the place behind it."""
     if number < 0:
         out[to] = MINUS
         to += u64(1)
     rest = u64(abs(number))
-    digits = decimals + 1
-    while digits < 19 and rest >= INTEGER_POWERS[digits]:
-        digits += 1
-    whole = digits - decimals
-    end = to + u64(digits + 1 if decimals > 0 else digits)
-    if digits < PIECE:  # with the point it is one piece; without decimals the point is overwritten
-        piece = eight_digits(rest) >> u64(8 * (PIECE - digits))
-        head = piece & ((u64(1) << u64(8 * whole)) - u64(1))
-        put_piece(head | u64(DOT) << u64(8 * whole) | (piece ^ head) << u64(8), out, to)
+    digits = decimals + u64(1)
+    while digits < u64(19) and rest >= INTEGER_POWERS[digits]:
+        digits += u64(1)
+    end = to + digits + u64(decimals > u64(0))
+    if digits < u64(PIECE):  # with the point it is one piece; without decimals the point is overwritten
+        piece = eight_digits(rest) >> (u64(8) * (u64(PIECE) - digits))
+        dot_at = u64(8) * (digits - decimals)
+        head = piece & ((u64(1) << dot_at) - u64(1))
+        put_piece(head | u64(DOT) << dot_at | (piece ^ head) << u64(8), out, to)
         return end
     k = end
     for place in range(digits):
-        if place == decimals and place > 0:
+        if place == decimals and decimals > u64(0):
             k -= u64(1)
             out[k] = DOT
         k -= u64(1)
@@ -219,9 +219,9 @@ def write(
     stamp = 0
     while True:
         over = i == len(order)
-        f = order[0 if over else i]
-        p = point[f]
-        form = form_of[p] * PARTS + np.int32(part[f])
+        f = u64(order[0 if over else i])
+        p = u64(point[f])
+        form = u64(form_of[p]) * u64(PARTS) + u64(part[f])
         size = u64(forms[form, TEXT_BYTES])
         if line_points > 0 and (
             over
@@ -230,7 +230,7 @@ def write(
             or to - line + size + u64(FIELD_BYTES + STAMP_BYTES) > u64(limit)
         ):
             out[to] = BLANK
-            to = put_number(stamp, 0, out, to + u64(1))
+            to = put_number(stamp, u64(0), out, to + u64(1))
             out[to] = NEWLINE
             to += u64(1)
             if row_points > 0 and to - row > u64(limit):
@@ -251,7 +251,7 @@ def write(
                 row_ns = NEVER_NS
             if over or full:
                 return i, filled
-            series = series_of[p]
+            series = int(series_of[p])
             category = category_of[p]
             stamp = int(ts_ns[f])
             copy(text, u64(prefixes[series, 0]), u64(prefixes[series, 1]), out, to)
@@ -260,9 +260,9 @@ def write(
         to += u64(1)
         copy(text, u64(forms[form, TEXT_AT]), size, out, to)
         to += size
-        decimals = max(int(forms[form, DECIMALS]), 0)
-        while decimals > 0 and abs(value[f]) * POWERS[decimals] >= EXACT:
-            decimals -= 1
+        decimals = u64(max(forms[form, DECIMALS], 0))
+        while decimals > u64(0) and abs(value[f]) * POWERS[decimals] >= EXACT:
+            decimals -= u64(1)
         to = put_number(int(nearest(value[f], POWERS[decimals])), decimals, out, to)
         if forms[form, DECIMALS] == INTEGER:
             out[to] = LETTER_I
