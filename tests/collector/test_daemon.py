@@ -1,4 +1,4 @@
-"""What feeds the watchdog: only a sweep and a tick that are both young. The rest of the daemon: tests/test_service.py."""
+"""What feeds the watchdog: a sweep and a tick that are both young. The rest of the daemon: tests/test_service.py."""
 
 import asyncio
 import contextlib
