@@ -10,6 +10,7 @@ from typing import Any
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.pdu.other_message import ReportDeviceIdResponse
 
 from drivers.address import BusAddress
 from drivers.errors import LinkUnavailable
@@ -29,6 +30,14 @@ FIRST_EXTENDED_OBJECT = 0x80
 #: Answers that one stream of objects may have; a device that always says "more follows" is cut here.
 MAX_PAGES = 16
 
+
+class _WholeServerId(ReportDeviceIdResponse):
+    """FC 17 with all its bytes: pymodbus takes the last one for the run status, which stands second in the standard."""
+
+    def decode(self, data: bytes) -> None:
+        self.identifier = data[1 : 1 + data[0]]
+
+
 Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 
@@ -39,6 +48,7 @@ async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> di
     """
     with _quiet():
         client = _client(address, timeout_s)
+        client.register(_WholeServerId)
         try:
             if not await client.connect():
                 raise LinkUnavailable(f"{address}: cannot be opened for identification")

@@ -14,8 +14,8 @@ from drivers.modbus.tcp_pool import TcpPool
 
 #: Room for the longest frame and the begin of the next; what does not fit waits in the kernel.
 BUFFER_BYTES = 512
-#: A round trip on a plant network with a small device behind it, and the time of a register on 10 Mbit/s.
-TCP_COST = LinkCost(fixed_s=0.002, register_s=2e-6)
+#: A round trip to a small device on a plant network, and its own copying of a register, as the planner takes them.
+TCP_COST = LinkCost(fixed_s=0.002, register_s=18e-6)
 
 #: No answer can have this length: the fast path is closed while nothing is in flight.
 _NOTHING = -1

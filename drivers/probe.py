@@ -1,0 +1,191 @@
+"""Ask one unit until it is clear whether it is there, how fast it is and what it says. For technicians."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from drivers.address import BusAddress
+from drivers.base import READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, Request
+from drivers.errors import GATEWAY_EXCEPTIONS, DeviceError, DeviceException, DriverError, LinkLost, LinkUnavailable
+from drivers.identify import identify
+from drivers.modbus.link_rtu import Trace
+from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.profile import Profile
+from drivers.session import Session, Statistics
+
+#: Questions without any answer, after which a unit counts as silent.
+SILENT_AFTER = 3
+#: Round trip the planner assumes for a device that nobody has measured yet.
+ASSUMED_RTT_S = 0.005
+#: What nearly every device either has or refuses; a refusal proves as well that it is there.
+TRIALS = ((READ_HOLDING_REGISTERS, 0, 1), (READ_INPUT_REGISTERS, 0, 1))
+
+ILLEGAL_ADDRESS = 2
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a probe."""
+
+    address: BusAddress
+    unit: int
+    statistics: Statistics = field(default_factory=Statistics)
+    data: dict[Request, bytes] = field(default_factory=dict)  #: the last good answer to each read
+    errors: dict[Request, DriverError] = field(default_factory=dict)  #: why the last try gave none
+    blocks: dict[Request, Block] = field(default_factory=dict)  #: of a profile's reads
+    identity: dict[str, str] = field(default_factory=dict)
+    gateway_refusals: int = 0  #: exceptions 10 and 11: a gateway says that it cannot reach the unit
+    late: int = 0
+    strays: int = 0
+    lost: str = ""  #: the link ended and could not be opened again
+
+    @property
+    def present(self) -> bool:
+        """Whether the unit answered at all; an exception is an answer, unless a gateway speaks for a silent unit."""
+        return self.statistics.ok + self.statistics.exceptions > self.gateway_refusals
+
+    @property
+    def advice(self) -> list[str]:
+        """What to try next when something is wrong."""
+        lines = list(_suspicions(self))
+        if not (self.present or self.lost or self.gateway_refusals):
+            lines += _SILENCE[self.address.kind]
+        return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
+
+
+_SILENCE = {
+    "tcp": [
+        "the connection stands, but unit {unit} is silent: try --unit 1, --unit 255 or --unit 0",
+        "behind a gateway: is the unit wired, powered and set to this number?",
+        "a firewall may let the connection through and not the data; many devices serve only one to four connections",
+    ],
+    "rtu": [
+        "nobody answers at {line}: try other line settings, e.g. ?baud=19200 or ?parity=E",
+        "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
+        "is the unit set to number {unit}, and is this port the one that is wired ({path})?",
+    ],
+    "rtu+tcp": [
+        "the serial server is connected, but unit {unit} is silent: do its line settings match the device's?",
+        "is the server in raw TCP mode? If it is a Modbus gateway, write tcp:// instead",
+        "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
+    ],
+}
+
+
+def _suspicions(report: Report) -> list[str]:
+    lines = []
+    if report.gateway_refusals:
+        lines.append("a gateway is there and says that unit {unit} is not: is it wired, powered, set to this number?")
+    if report.strays:
+        lines.append(
+            f"{report.strays} bytes came that are no frame: wrong baud or parity, noise, or two units with one number"
+        )
+    if report.late and report.address.kind == "tcp":
+        lines.append(
+            f"{report.late} answers carried another transaction id: the device answers after the timeout (--timeout), "
+            "or does not repeat the id"
+        )
+    elif report.late:
+        lines.append(f"{report.late} answers came late or from another unit: raise --timeout, check the unit numbers")
+    if report.statistics.bad_frames:
+        lines.append(f"{report.statistics.bad_frames} answers were damaged: noise, or two units with one number")
+    return lines
+
+
+async def probe(
+    address: BusAddress,
+    unit: int,
+    requests: Sequence[Request] = (),
+    profile: Profile | None = None,
+    *,
+    count: int = 5,
+    timeout_s: float = 1.0,
+    trace: Trace | None = None,
+) -> Report:
+    """Read `requests` and what `profile` names, `count` times; without both, ask only whether somebody is there.
+
+    Raises LinkUnavailable when the port or host cannot be opened.
+    """
+    report = Report(address, unit)
+    session = await Session.open(str(address), timeout_s=timeout_s, trace=trace)
+    report.statistics = session.statistics
+    async with session:
+        reads = await _first_pass(session, report, requests, profile)
+        again = [request for _ in range(count - 1) for request in reads]
+        for request in again:
+            if _useless(report):
+                break
+            await _ask(session, report, request)
+        report.late, report.strays = session.late, session.strays
+    if report.present and not report.lost:
+        report.identity = await _identity(address, unit, timeout_s)
+    return report
+
+
+def _useless(report: Report) -> bool:
+    """Whether to ask on would only cost time."""
+    return bool(report.lost) or (not report.present and report.statistics.reads >= SILENT_AFTER)
+
+
+async def _ask(session: Session, report: Report, request: Request) -> None:
+    """Read once and note what came of it."""
+    try:
+        report.data[request] = await session.read(request)
+        report.errors.pop(request, None)
+    except DeviceError as error:
+        report.errors[request] = error
+        if isinstance(error, DeviceException) and error.code in GATEWAY_EXCEPTIONS:
+            report.gateway_refusals += 1
+    except LinkLost as error:
+        report.errors[request] = error
+        try:
+            await session.reopen()
+        except LinkUnavailable as closed:
+            report.lost = str(closed)
+
+
+async def _first_pass(
+    session: Session, report: Report, requests: Sequence[Request], profile: Profile | None
+) -> list[Request]:
+    """Ask everything once; the reads worth repeating."""
+    for request in requests:
+        if not _useless(report):
+            await _ask(session, report, request)
+    if profile is not None:
+        return [*requests, *await _blocks(session, report, profile)]
+    if requests:
+        return list(requests)
+    for trial in TRIALS:
+        request = Request(report.unit, *trial)
+        await _ask(session, report, request)
+        if report.present:
+            return [request]
+    return [Request(report.unit, *trial) for trial in TRIALS]
+
+
+async def _blocks(session: Session, report: Report, profile: Profile) -> list[Request]:
+    """Read every block of the profile; what the device refuses as illegal address is split as far as it goes."""
+    address = report.address
+    cost = tcp_cost(ASSUMED_RTT_S) if address.kind == "tcp" else rtu_cost(address.baud)
+    waiting = plan(profile, 1.0, cost)
+    reads = []
+    while waiting and not _useless(report):
+        block = waiting.pop(0)
+        request = Request(report.unit, block.function, block.address, block.count)
+        await _ask(session, report, request)
+        refusal = report.errors.get(request)
+        if isinstance(refusal, DeviceException) and refusal.code == ILLEGAL_ADDRESS:
+            parts = split(block, profile)
+            if len(parts) > 1:
+                del report.errors[request]
+                waiting = parts + waiting
+                continue
+        report.blocks[request] = block
+        reads.append(request)
+    return reads
+
+
+async def _identity(address: BusAddress, unit: int, timeout_s: float) -> dict[str, str]:
+    try:
+        return await identify(address, unit, timeout_s)
+    except LinkUnavailable:  # a device may refuse a second connection right after the first
+        return {}
