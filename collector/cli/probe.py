@@ -12,6 +12,7 @@ import click
 from collector.cli import CANNOT_OPEN, DEVICE_FAULT, USAGE
 
 if TYPE_CHECKING:
+    from drivers.address import BusAddress
     from drivers.base import Request
     from drivers.modbus.link_rtu import Trace
     from drivers.probe import Report
@@ -58,38 +59,25 @@ def command(
     Example:  collector probe tcp://192.0.2.7 --unit 3 --read holding:3059+10
               collector probe "serial:///dev/ttyUSB0?baud=9600&parity=E" --profile eastron/sdm630
     """
+    from collector.cli.profile import SITE_PROFILES
     from drivers.address import parse_bus
-    from drivers.errors import LinkUnavailable, ProfileError
-    from drivers.probe import probe
+    from drivers.errors import ProfileError
     from drivers.profile import load_profile
 
     try:
         address = parse_bus(url)
-        profile = load_profile(profile_name) if profile_name else None
+        profile = load_profile(profile_name, [SITE_PROFILES]) if profile_name else None
     except ProfileError as error:
         click.echo(str(error), err=True)
         raise SystemExit(USAGE) from None
     requests = [_request(text, unit) for text in reads]
-    settings = {
-        "link": str(address),
-        "unit": unit,
-        "profile": profile_name,
-        "reads": [_shown(request) for request in requests],
-        "count": count,
-        "timeout_s": timeout_s,
-    }
+    shown = [_shown(request) for request in requests]
+    settings = {"link": str(address), "unit": unit, "profile": profile_name, "reads": shown}
+    settings |= {"count": count, "timeout_s": timeout_s}
     if not as_json:
         _echo_settings(settings)
     frames: list[str] = []
-    trace = _tracer(frames, as_json) if raw else None
-    try:
-        report = asyncio.run(probe(address, unit, requests, profile, count=count, timeout_s=timeout_s, trace=trace))
-    except LinkUnavailable as error:
-        if as_json:
-            click.echo(json.dumps({"settings": settings, "present": False, "error": str(error)}, ensure_ascii=False))
-        else:
-            click.echo(f"Present    cannot tell: {error}", err=True)
-        raise SystemExit(CANNOT_OPEN) from None
+    report = _run(address, unit, requests, profile, settings, _tracer(frames, as_json) if raw else None, as_json)
     if as_json:
         found: dict[str, Any] = {"settings": settings, **_facts(report), "values": _values(report, profile)}
         found |= {"registers": _registers(report), "frames": frames}
@@ -97,6 +85,30 @@ def command(
     else:
         _show(report, profile)
     raise SystemExit(0 if report.present and (report.data or not (requests or profile)) else DEVICE_FAULT)
+
+
+def _run(
+    address: "BusAddress",
+    unit: int,
+    requests: list["Request"],
+    profile: "Profile | None",
+    settings: dict[str, Any],
+    trace: "Trace | None",
+    as_json: bool,
+) -> "Report":
+    """Probe; a link that cannot be opened ends the command."""
+    from drivers.errors import LinkUnavailable
+    from drivers.probe import probe
+
+    count, timeout_s = settings["count"], settings["timeout_s"]
+    try:
+        return asyncio.run(probe(address, unit, requests, profile, count=count, timeout_s=timeout_s, trace=trace))
+    except LinkUnavailable as error:
+        if as_json:
+            click.echo(json.dumps({"settings": settings, "present": False, "error": str(error)}, ensure_ascii=False))
+        else:
+            click.echo(f"Present    cannot tell: {error}", err=True)
+        raise SystemExit(CANNOT_OPEN) from None
 
 
 def _tracer(frames: list[str], as_json: bool) -> "Trace":
