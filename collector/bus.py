@@ -77,7 +77,7 @@ class Surroundings:
     """What all buses of a gateway share.
 
     `deadlines` and `wakes` have one place per bus and are what the sweep looks at: when the answer in flight is
-    overdue, and when there is something to do. `sweep_at` brings the next sweep forward.
+    overdue, and when there is something to do. `next_sweep[0]` is when it looks next; `sweep_at` brings that forward.
     """
 
     blocks: Sequence[BlockSpec]
@@ -89,6 +89,7 @@ class Surroundings:
     jitter: Callable[[], float]  #: 0 to 1
     deadlines: "array[float]"
     wakes: "array[float]"
+    next_sweep: "array[float]"
     sweep_at: Callable[[float], None]
 
 
@@ -102,6 +103,7 @@ class Bus:
         "_index",
         "_intake",
         "_mono",
+        "_next_sweep",
         "_now_ns",
         "_opening",
         "_pause_s",
@@ -130,6 +132,7 @@ class Bus:
         self._now_ns = around.clock.now_ns
         self._deadlines = around.deadlines
         self._wakes = around.wakes
+        self._next_sweep = around.next_sweep
         self._schedule = Schedule()
         self._reads: dict[int, Read] = {}
         self._in_flight: Read | None = None
@@ -351,7 +354,8 @@ class Bus:
 
     def _wake_at(self, at: float) -> None:
         self._wakes[self._index] = at
-        self._around.sweep_at(at)
+        if at < self._next_sweep[0]:
+            self._around.sweep_at(at)
 
     def _send(self, read: Read, now: float) -> None:
         unit = read.unit
@@ -366,5 +370,6 @@ class Bus:
         overdue = now + timeout + read.wire_s
         self._wakes[self._index] = NEVER
         self._deadlines[self._index] = overdue
-        self._around.sweep_at(overdue)
+        if overdue < self._next_sweep[0]:
+            self._around.sweep_at(overdue)
         self.link.send(read.request)

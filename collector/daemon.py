@@ -34,7 +34,7 @@ COMMIT_DEADLINE_S = 5.0
 FAREWELL_DEADLINE_S = 2.0
 #: The status file is written anew this often: each second, less often where there are very many devices to tell of.
 STATUS_S = 1.0
-STATUS_PER_DEVICE_S = 0.005
+STATUS_PER_DEVICE_S = 0.01
 #: The watchdog is fed only while the sweep and the ticks are younger than this.
 SWEEP_STALL_S = 5.0
 TICK_STALL_S = 30.0

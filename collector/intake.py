@@ -78,7 +78,7 @@ class Intake:
         self._spare = image
         self._image.clear()
         return RawBatch(
-            image=image.image,
+            image=image.image[: image.fill],
             block=np.array(image.block, np.int32),
             start=np.array(image.start, np.int64),
             ts_ns=np.array(image.ts_ns, np.int64),

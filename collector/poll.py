@@ -51,13 +51,23 @@ class Poller:
         self._clock = clock
         now = clock.mono()
         self.swept_at = now
-        self.next_sweep = now
+        self._next_sweep = array("d", [now])  # shared with the buses, which look at it for every request
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         deadlines = array("d", [NEVER]) * len(plan.buses)
         wakes = array("d", [now]) * len(plan.buses)
         around = Surroundings(
-            plan.blocks, plan.split, links, intake, clock, breaker, jitter, deadlines, wakes, self.sweep_at
+            plan.blocks,
+            plan.split,
+            links,
+            intake,
+            clock,
+            breaker,
+            jitter,
+            deadlines,
+            wakes,
+            self._next_sweep,
+            self.sweep_at,
         )
         self.buses = [Bus(bus, i, around) for i, bus in enumerate(plan.buses)]
         self._deadlines = np.frombuffer(deadlines, np.float64)
@@ -67,19 +77,20 @@ class Poller:
         """Serve every bus whose deadline or due time has passed."""
         now = self._clock.mono()
         self.swept_at = now
-        self.next_sweep = -NEVER  # nobody need wake us while we are at it
+        self._next_sweep[0] = -NEVER  # nobody need wake us while we are at it
         for i in np.flatnonzero(self._deadlines <= now).tolist():
             self.buses[i].expired(now)
         for i in np.flatnonzero(self._wakes <= now).tolist():
             self.buses[i].wake(now)
-        self.next_sweep = NEVER
+        self._next_sweep[0] = NEVER
         self.sweep_at(float(min(self._deadlines.min(initial=NEVER), self._wakes.min(initial=NEVER))))
 
     def sweep_at(self, at: float) -> None:
-        """Sweep at `at` unless a sweep comes sooner; not sooner after the last one than two may follow each other."""
-        if at >= self.next_sweep:
+        """Bring the next sweep forward to `at`; not closer to the last one than two may follow each other."""
+        at = min(max(at, self.swept_at + SWEEP_S), self.swept_at + IDLE_SWEEP_S)
+        if at >= self._next_sweep[0]:
             return
-        self.next_sweep = at = min(max(at, self.swept_at + SWEEP_S), self.swept_at + IDLE_SWEEP_S)
+        self._next_sweep[0] = at
         if self._loop is not None:
             if self._timer is not None:
                 self._timer.cancel()

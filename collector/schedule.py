@@ -57,6 +57,8 @@ class Read:
 class Schedule:
     """The waiting reads of one bus."""
 
+    __slots__ = ("_due", "_waiting")
+
     def __init__(self) -> None:
         self._waiting: list[tuple[float, int, Read]] = []  # (at, number, read)
         self._due: list[tuple[float, int, Read]] = []  # (deadline, number, read)
@@ -71,8 +73,12 @@ class Schedule:
         waiting, due = self._waiting, self._due
         while waiting and waiting[0][0] <= now:
             at, number, read = heapq.heappop(waiting)
-            if read.at == at:
-                heapq.heappush(due, (at + read.interval, number, read))
+            if read.at != at:
+                continue
+            if not due and not (waiting and waiting[0][0] <= now) and not read.retired:
+                read.at = NEVER  # nothing to compare it with: the usual case on a line that keeps up
+                return read
+            heapq.heappush(due, (at + read.interval, number, read))
         while due:
             deadline, _, read = heapq.heappop(due)
             if read.at + read.interval == deadline and not read.retired:

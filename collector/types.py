@@ -42,7 +42,7 @@ class Outcome(IntEnum):
 class PointSpec:
     """One point of one device, with everything the stages after poll need. Its place in the list is its number.
 
-    The published value is `(raw * mul + add) / div`: with integers below 2**53 all three are exact,
+    The published value is `(raw * mul + add) / div`: with integers below 2**52 all three are exact,
     so the division gives the double nearest to the true decimal and `decimals` digits print it exactly.
     """
 
