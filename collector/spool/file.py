@@ -11,6 +11,7 @@ from pathlib import Path
 from collector.errors import SpoolFull
 from collector.spool.acks import CONFIRMED, Acks
 from collector.spool.format import (
+    CHECKPOINT_PAGES,
     COLUMNS,
     PAGE_BYTES,
     damaged_file,
@@ -162,13 +163,10 @@ class SpoolFile:
 
     def ack(self, uplink: str, seqs: Iterable[int]) -> int:
         """Confirm rows for `uplink` and free those that nobody else needs. Returns how many were new to it."""
-        known = unknown = 0
-        for seq in seqs:
-            if 0 < seq < self.ledger.next_seq and self._ack(uplink, seq):
-                known += 1
-            else:
-                unknown += 1
-        self.ledger.unknown_acks += unknown
+        known = total = 0
+        for total, seq in enumerate(seqs, 1):
+            known += 0 < seq < self.ledger.next_seq and self._ack(uplink, seq)
+        self.ledger.unknown_acks += total - known
         return known
 
     def _ack(self, uplink: str, seq: int) -> bool:
@@ -284,8 +282,10 @@ class SpoolFile:
         pages, unused = self._pages()
         return (pages - unused) * PAGE_BYTES
 
-    def checkpoint(self) -> None:
-        """Copy the log into the file, so that it starts again at its beginning; its disk space is kept."""
+    def set_may_grow(self, may_grow: bool) -> None:
+        """Grow up to the cap, or not at all: then the log, copied at every commit, needs no more disk than it has."""
+        self.may_grow = may_grow
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if may_grow else 1}").fetchall()
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:

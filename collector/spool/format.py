@@ -23,7 +23,8 @@ MAX_UPLINKS = 64
 MIN_MAX_BYTES = 1 << 20
 
 SYNCHRONOUS = "FULL"
-#: Pages of write-ahead log before they are copied into the file: 4 MiB, so that a commit never waits long for it.
+#: Pages of write-ahead log before they are copied into the file: 4 MiB. Fewer cost CPU, more a larger reserve: a disk
+#: that fills up needs a reserve of this and one commit.
 CHECKPOINT_PAGES = 512
 #: The log keeps this much disk when it starts again, so that a disk that fills up later cannot take it away.
 LOG_KEPT_BYTES = 16 << 20

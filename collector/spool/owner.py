@@ -79,6 +79,7 @@ class Owner:
     def _opened(self) -> SpoolFile:
         if self.file is None:
             self.file = self._take_over()
+            self._set_may_grow(self.may_grow)
         return self.file
 
     def _take_over(self) -> SpoolFile:
@@ -98,7 +99,6 @@ class Owner:
         except BaseException:
             file.close()
             raise
-        file.may_grow = self.may_grow
         return file
 
     def _remedy(self, error: sqlite3.Error) -> bool:
@@ -121,15 +121,13 @@ class Owner:
         self._reserve.release()
         self._without_reserve = True
         self._set_may_grow(False)
-        if self.file is not None:
-            with suppress(sqlite3.Error):  # then the second attempt fails, and says why
-                self.file.checkpoint()
         return True
 
     def _set_may_grow(self, may_grow: bool) -> None:
         self.may_grow = may_grow
         if self.file is not None:
-            self.file.may_grow = may_grow
+            with suppress(sqlite3.Error):  # the log cannot be copied now: the next commit tries again, and says why
+                self.file.set_may_grow(may_grow)
 
     def _replace(self, damage: str, known: Ledger | None = None) -> None:
         log.error("spool %s: damaged (%s): renaming it and saving what can be read", self._path, damage)

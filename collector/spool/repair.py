@@ -32,7 +32,7 @@ _MAGIC = b"SQLite format 3\0"
 DAMAGED_KEPT = 4
 #: Rows per transaction of carrying over: a damaged file may hold more than memory does.
 SALVAGE_SLICE = 64
-#: Numbers looked up one by one between two unreadable places: some seconds at worst.
+#: Numbers looked up one by one behind an unreadable place: some seconds at worst.
 SALVAGE_LOOKUPS = 1_000_000
 #: Rows that `read_only_rows` takes at once, so that it never holds back the owner's log.
 READ_SLICE = 64
@@ -134,15 +134,12 @@ def _carry_over(source: sqlite3.Connection, target: SpoolFile) -> None:
 
 
 def _verified(source: sqlite3.Connection, end: int) -> Iterator[Row]:
-    """Every row below `end` that can be read: from both ends up to the damage, then number by number inside it."""
-    low, high = 0, end
+    """Every row below `end` that can be read: in order up to the first damage, from there on number by number."""
+    low = 0
     for row in _rows(source, "seq < ? ORDER BY seq", end):
         low = row.seq
         yield row
-    for row in _rows(source, "seq > ? ORDER BY seq DESC", low):
-        high = row.seq
-        yield row
-    for seq in range(low + 1, min(high, low + SALVAGE_LOOKUPS)):
+    for seq in range(low + 1, min(end, low + SALVAGE_LOOKUPS)):
         yield from _rows(source, "seq = ?", seq)
 
 

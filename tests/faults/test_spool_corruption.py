@@ -1,5 +1,6 @@
 """S6 of the fault matrix: flipped bits, missing and zeroed pages, strange files. Nothing wrong is ever delivered."""
 
+import os
 import random
 import shutil
 import sqlite3
@@ -352,12 +353,61 @@ def test_a_reader_of_a_broken_file_raises_its_own_error(path):
         list(read_only_rows(path))
 
 
-def test_a_row_number_far_out_of_order_is_no_row(path):
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("UPDATE row SET seq = seq + 1048576 WHERE seq = 900")
-        database.commit()
+def test_a_row_number_far_out_of_order_is_no_row(tmp_path):
+    path = tmp_path / "spool.db"
     spool = a_spool(path)
-    assert a_row(900) not in pending(spool)
-    assert spool.next_seq == COUNT + 1
-    put(spool, 1)
+    put(spool, 20)
+    crashed = crash_image(path, tmp_path / "crashed")
+    spool.close()
+    with closing(sqlite3.connect(crashed)) as database:
+        database.execute("UPDATE row SET seq = seq + 1048576 WHERE seq = 9")
+        database.commit()
+    rows, stats = delivered(crashed)
+    assert seqs(rows) == [seq for seq in range(1, 21) if seq != 9]
+    assert stats.next_seq == 21
+    assert stats.dropped_points == {"corrupt": a_row(9).points}
+    assert_balanced(stats)
+    assert seqs(read_only_rows(crashed)) == seqs(rows)
+
+
+def test_rows_between_and_behind_two_damaged_pages_are_saved(path):
+    with path.open("r+b") as file:
+        for page in (30, 60):
+            file.seek(page * PAGE_BYTES)
+            file.write(bytes(PAGE_BYTES))
+    rows, stats = delivered(path)
+    assert len(rows) > COUNT - 40
+    assert stats.dropped_rows == {"corrupt": COUNT - len(rows)}
+
+
+def test_after_an_unclean_stop_damaged_pages_are_found_before_the_start(tmp_path):
+    path = tmp_path / "spool.db"
+    spool = a_spool(path)
+    for _ in range(6):
+        put(spool, 20, 50_000)
+    crashed = crash_image(path, tmp_path / "crashed")
+    spool.close()
+    with crashed.open("r+b") as file:
+        file.seek(20 * PAGE_BYTES)  # long out of the log, which would have healed it
+        file.write(bytes(PAGE_BYTES))
+    spool = a_spool(crashed)
+    assert spool.stats().damaged_files == 1
+    assert 100 < spool.stats().rows < 120
+    assert_balanced(spool.stats())
+    spool.close()
+
+
+def test_identity_and_sequence_go_on_when_the_open_file_is_wiped(path):
+    spool = a_spool(path)
+    before = spool.spool_id
+    with path.open("r+b") as file:
+        file.seek(PAGE_BYTES)
+        file.write(b"\xff" * (path.stat().st_size - PAGE_BYTES))
+    with open(f"{path}-wal", "r+b") as log:
+        log.write(b"\xff" * os.path.getsize(log.name))
+    assert pending(spool) == []
+    assert (spool.spool_id, spool.next_seq) == (before, COUNT + 1)
+    assert spool.stats().dropped_rows == {"corrupt": COUNT}
+    rows = put(spool, 3)
+    assert pending(spool) == rows
     spool.close()
