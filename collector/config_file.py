@@ -5,6 +5,7 @@ Also the models that the daemon's and the bridge's settings share: broker, TLS a
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -34,7 +35,7 @@ class Secret(Strict):
     @model_validator(mode="after")
     def _exactly_one(self) -> "Secret":
         if sum(v is not None for v in (self.credential, self.file, self.env)) != 1:
-            raise ValueError("give exactly one of credential, file, env")
+            raise ValueError("not one place of a secret: give exactly one of credential, file, env")
         return self
 
     def read(self) -> SecretStr:
@@ -90,12 +91,14 @@ class Broker(Strict):
     @classmethod
     def _broker_url(cls, url: str) -> str:
         parts = urlsplit(url)
+        if parts.username is not None:
+            raise ValueError("an address holds no secrets: give username and password beside it")
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError("a broker is written mqtts://host:port or mqtt://host:port")
+            raise ValueError("not a broker's address: write mqtts://host:port or mqtt://host:port")
         try:
             _ = parts.port
-        except ValueError as error:
-            raise ValueError(f"the port is not a number from 1 to 65535 ({error})") from error
+        except ValueError:
+            raise ValueError("the port is out of range: give a number from 1 to 65535") from None
         return url
 
     @model_validator(mode="after")
@@ -104,7 +107,7 @@ class Broker(Strict):
         if plain and self.tls != "off":
             raise ValueError('mqtt:// is not encrypted: use mqtts://, or write tls = "off" beside it')
         if not plain and self.tls == "off":
-            raise ValueError('mqtts:// contradicts tls = "off"')
+            raise ValueError('mqtts:// contradicts tls = "off": take one of them out')
         return self
 
     @property
@@ -141,9 +144,10 @@ def parse(data: dict[str, Any], model: type[Model], file: str) -> Model:
         return model.model_validate(_tuples(data))
     except ValidationError as error:
         findings = [_finding(e, data, model, file) for e in error.errors(include_url=False)]
-        # A value that may be one of two kinds is reported once per kind: the deeper report is the useful one.
-        deeper = tuple(f.key for f in findings)
-        raise ConfigError([f for f in findings if not any(k.startswith(f.key + ".") for k in deeper)]) from None
+        # A value that may be one of two kinds is reported once per kind: the deeper, else the first, is of use.
+        keys = [f.key for f in findings]
+        firsts = [f for i, f in enumerate(findings) if f.key not in keys[:i]]
+        raise ConfigError([f for f in firsts if not any(k.startswith(f.key + ".") for k in keys)]) from None
 
 
 def _tuples(value: Any) -> Any:
@@ -156,14 +160,22 @@ def _tuples(value: Any) -> Any:
 def _finding(error: Any, data: dict[str, Any], model: type[BaseModel], file: str) -> Finding:
     kind = error["type"]
     loc = _written(error["loc"], data)
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-    value = "" if kind in ("missing", "value_error") and isinstance(error["input"], dict) else repr(error["input"])
-    if len(value) > 60:
-        value = value[:57] + "..."
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "(file)"
+    value = shown(error["input"], key)
     if kind == "extra_forbidden":
         return Finding(file, key, value, "unknown key", _nearest(str(loc[-1]), loc[:-1], model))
-    reason = str(error["msg"]).removeprefix("Value error, ")
-    return Finding(file, key or "(file)", value, reason, _HINTS.get(kind, ""))
+    if kind == "value_error":  # our own checks say "reason: hint"
+        reason, _, hint = str(error["msg"]).removeprefix("Value error, ").partition(": ")
+        return Finding(file, key, value, reason, hint)
+    return Finding(file, key, value, str(error["msg"]), _HINTS.get(kind, ""))
+
+
+def shown(value: Any, key: str) -> str:
+    """`value` of `key` as a message may quote it: short, and without what may be a secret in a wrong place."""
+    if isinstance(value, dict | list | tuple) or _SECRET_KEY.search(key):
+        return ""
+    text = _USER_IN_URL.sub("//***@", repr(value))
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def _written(loc: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
@@ -179,6 +191,11 @@ def _written(loc: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
+_SECRET_KEY = re.compile("password|passwd|token|secret|credential", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"//.*@")
+#: Characters of a value in a message: enough to find it.
+MAX_SHOWN = 60
+
 _HINTS = {
     "missing": "add it",
     "string_type": 'write it in quotes: "..."',
@@ -187,12 +204,15 @@ _HINTS = {
     "bool_type": "write true or false without quotes",
     "list_type": "write a list: [ ... ]",
     "tuple_type": "write a list: [ ... ]",
+    "dict_type": "write a table: { key = ... }",
+    "model_type": "write a table: { key = ... }",
     "literal_error": "choose one of these",
     "greater_than": "give a larger number",
     "greater_than_equal": "give a larger number",
     "less_than": "give a smaller number",
     "less_than_equal": "give a smaller number",
     "too_long": "remove some",
+    "too_short": "give at least one, or leave the key out",
     "string_pattern_mismatch": "letters, digits, _ . - only, beginning with a letter or digit, at most 64",
 }
 

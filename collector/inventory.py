@@ -3,7 +3,7 @@
 Numbers never change while the daemon runs; the list of blocks grows when a device refuses a merged read.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from collector.errors import ConfigError, Finding
@@ -18,8 +18,6 @@ from drivers.profile import Profile, load_profile
 ASSUMED_RTT_S = 0.005
 #: Above this share the bus cannot keep its intervals at all.
 FULL_LOAD = 1.0
-#: Unit 0 is broadcast and 248-255 are reserved on a serial line (Modbus over serial line V1.02, 2.2).
-SERIAL_UNITS = range(1, 248)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +94,8 @@ class Inventory:
         chosen = [p for p in profile.point if device.points is None or p.name in device.points]
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         tags = tuple(sorted(device.tags.items()))
-        # Copies share what they have in common: a hundred devices of one model hold its numbers once.
         models = (self._spec(device.profile, p.name, device.interval_s) for p in chosen)
-        self.points += [replace(model, device=device.name, tags=tags) for model in models]
+        self.points += [PointSpec(device.name, name, category, tags, *rest) for _, name, category, _, *rest in models]
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
         blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
         return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)
@@ -153,16 +150,12 @@ def _spec(profile: Profile, name: str, interval_s: float) -> PointSpec:
 
 
 def check_load(inventory: Inventory, file: str) -> None:
-    """Refuse what cannot work. Raises ConfigError naming each overloaded bus and each impossible unit."""
+    """Refuse what cannot work. Raises ConfigError naming each overloaded bus, and a plan without a begin or an end."""
     findings = []
     for bus in inventory.buses:
         if bus.load > FULL_LOAD:
             hint = f"lengthen the intervals {bus.load:.1f} times, read fewer points, or split the bus"
             findings.append(Finding(file, f"bus.{bus.name}", "", f"predicted load is {bus.load:.0%} of the line", hint))
-        for unit in bus.units:
-            if bus.address.kind != "tcp" and unit.unit not in SERIAL_UNITS:
-                reason = "no such unit on a serial line"
-                findings.append(Finding(file, f"device.{unit.device}.unit", str(unit.unit), reason, "1 to 247"))
     if not inventory.blocks:
         findings.append(Finding(file, "device", "", "nothing to poll", "add at least one [[bus]] and one [[device]]"))
     if not inventory.centres:

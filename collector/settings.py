@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from collector.config_file import Broker, Name, Strict, parse, read
+from collector.config_file import Broker, Name, Strict, parse, read, shown
 from collector.errors import ConfigError, Finding
 from drivers.address import parse_bus
 from drivers.errors import ProfileError
@@ -16,6 +16,8 @@ from drivers.profile import load_profile
 
 #: Tags the collector sets itself; `time` is dropped by InfluxDB.
 RESERVED_TAGS = frozenset({"city", "site", "gateway", "device", "time"})
+#: Unit 0 is broadcast and 248-255 are reserved on a serial line (Modbus over serial line V1.02, 2.2).
+SERIAL_UNITS = range(1, 248)
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -83,7 +85,7 @@ class Device(Strict):
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     profile: str
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
-    points: tuple[str, ...] | None = None  #: None: all of the profile
+    points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  #: None: all of the profile
     tags: dict[str, str] = Field(default={})
 
 
@@ -144,8 +146,10 @@ def _cross_check(data: dict[str, Any], file: str) -> list[Finding]:
     directories = data.get("profile_dirs", Settings().profile_dirs)
     search = tuple(Path(d) for d in directories if isinstance(d, str)) if isinstance(directories, list | tuple) else ()
     profile = cache(lambda name: _points_of(name, search))
-    bus_names = {str(bus.get("name")) for bus in buses}
+    bus_names = {bus["name"] for bus in buses if isinstance(bus.get("name"), str)}
+    serial = {bus["name"] for bus in buses if isinstance(bus.get("name"), str) and _is_serial(bus.get("url"))}
     for i, device in enumerate(devices):
+        findings += _unit_findings(device, f"device[{i}].unit", serial, file)
         findings += _device_findings(device, f"device[{i}]", bus_names, profile, file)
     return findings
 
@@ -174,13 +178,29 @@ def _bus_findings(buses: list[dict[str, Any]], file: str) -> list[Finding]:
         try:
             address = parse_bus(url)
         except ProfileError as error:
-            findings += [Finding(file, f"bus[{i}].url", repr(url), reason, hint) for _, reason, hint in error.findings]
+            key = f"bus[{i}].url"
+            findings += [Finding(file, key, shown(url, key), reason, hint) for _, reason, hint in error.findings]
             continue
         first = owner.setdefault(address.place, i)
         if first != i:
             hint = "one owner per line: give all its units to one bus"
             findings.append(Finding(file, f"bus[{i}].url", repr(url), f"same line as bus[{first}]", hint))
     return findings
+
+
+def _is_serial(url: object) -> bool:
+    try:
+        return isinstance(url, str) and parse_bus(url).kind != "tcp"
+    except ProfileError:
+        return False
+
+
+def _unit_findings(device: dict[str, Any], key: str, serial: set[str], file: str) -> list[Finding]:
+    """What a network device may be called but no unit on a serial line."""
+    unit = device.get("unit")
+    if device.get("bus") not in serial or not isinstance(unit, int) or unit in SERIAL_UNITS:
+        return []
+    return [Finding(file, key, str(unit), "no such unit on a serial line", "give a number from 1 to 247")]
 
 
 def _device_findings(

@@ -89,7 +89,7 @@ def _show(plan: dict[str, Any], title: str) -> None:
 
     table = Table(title=f"{title}: good", title_justify="left")
     for heading in ("bus", "device", "unit", "profile"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # the path of a serial adapter is long and told whole
     for heading in ("points", "reads", "reads/s", "load"):
         table.add_column(heading, justify="right")
     for bus in plan["buses"]:
