@@ -161,12 +161,10 @@ class SpoolFile:
             cursor.close()  # an open read would keep the log from starting again
         return rows
 
-    def ack(self, uplink: str, seqs: Iterable[int]) -> int:
+    def ack(self, uplink: str, seqs: Sequence[int]) -> int:
         """Confirm rows for `uplink` and free those that nobody else needs. Returns how many were new to it."""
-        known = total = 0
-        for total, seq in enumerate(seqs, 1):
-            known += 0 < seq < self.ledger.next_seq and self._ack(uplink, seq)
-        self.ledger.unknown_acks += total - known
+        known = sum(0 < seq < self.ledger.next_seq and self._ack(uplink, seq) for seq in seqs)
+        self.ledger.unknown_acks += len(seqs) - known
         return known
 
     def _ack(self, uplink: str, seq: int) -> bool:
