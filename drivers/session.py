@@ -7,7 +7,7 @@ from typing import Self
 
 from drivers.address import BusAddress, parse_bus
 from drivers.base import Link, Request
-from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, NoAnswer
+from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, LinkUnavailable, NoAnswer
 from drivers.links import Links
 from drivers.modbus.link_rtu import RtuLink, Trace
 from drivers.modbus.tcp_connection import CONNECT_S
@@ -70,8 +70,12 @@ class Session:
         """Connect again after the link was lost. Raises LinkUnavailable."""
         self._waiting = self._loop.create_future()
         self._link.open()
-        async with asyncio.timeout(OPEN_S):
-            await self._waiting
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await self._waiting
+        except TimeoutError:
+            self._link.close()
+            raise LinkUnavailable(f"{self.address}: not open after {OPEN_S:g} s") from None
 
     async def __aenter__(self) -> Self:
         return self

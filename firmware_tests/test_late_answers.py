@@ -233,10 +233,10 @@ async def values_read(late_s: float, timings: int) -> Counter[str]:
     return seen
 
 
-def test_300_timings_on_a_real_port_give_no_wrong_value():
-    seen = asyncio.run(values_read(late_s=0.4, timings=300))
+def test_200_timings_on_a_real_port_give_no_wrong_value():
+    seen = asyncio.run(values_read(late_s=0.4, timings=200))
     assert seen["wrong"] == 0
-    assert seen["right"] > 50
+    assert seen["right"] > 30
     assert seen["late"] > 20
 
 

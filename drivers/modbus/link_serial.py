@@ -20,6 +20,8 @@ READ_BYTES = 512
 #: Device numbers of pseudo-terminals. Their other end keeps them, and TIOCEXCL on them, when we are killed: nobody but
 #: root could open one again. A real port forgets it with its last user.
 PSEUDO_TERMINALS = range(136, 144)
+#: The event loop's timers may come this late; listening begins so much earlier.
+TIMER_S = 0.001
 BY_ID = Path("/dev/serial/by-id")
 
 _OWNED = "another program owns the port, and two masters on one bus disturb each other: see fuser -v {path}"
@@ -71,7 +73,7 @@ class SerialWire:
         self._loop.remove_reader(self._port.fd)
         if self._listen is not None:
             self._listen.cancel()
-        self._listen = self._loop.call_later(earliest_s, self._listen_again)
+        self._listen = self._loop.call_later(max(0.0, earliest_s - TIMER_S), self._listen_again)
 
     def waiting_bytes(self) -> bytes:
         assert self._port is not None

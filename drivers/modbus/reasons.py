@@ -13,7 +13,7 @@ _HINTS = {
     errno.EMFILE: "this process has no descriptor left: raise LimitNOFILE= in the unit file",
     errno.ENFILE: "this machine has no descriptor left: raise fs.file-max",
     errno.ENOSPC: "no epoll watch left: raise fs.epoll.max_user_watches",
-    errno.EACCES: "no permission",
+    errno.ENOBUFS: "the peer takes no more bytes",
     errno.EIO: "the adapter was unplugged",
 }
 

@@ -1,6 +1,7 @@
 """Connecting, half-open peers, names and the end of one TCP connection; what the bytes mean is the link's affair."""
 
 import asyncio
+import errno
 import select
 import socket
 from typing import Any
@@ -102,22 +103,20 @@ class TcpConnection:
         self.ready = False
 
     def close(self) -> None:
-        if self._lookup is not None:
-            self._lookup.cancel()
-        self.disconnect()
+        self.disconnect()  # a lookup goes on: its thread could not be stopped, and its answer is of use later
 
     def transmit(self, frame: bytes) -> None:
-        """Send `frame`, now or as the socket takes it. Never calls back: a failure is found by the next event."""
+        """Send `frame`, now or as the socket takes it. Never calls back from inside: a failure is reported later."""
         assert self._sock is not None
+        assert self._loop is not None
         if self._unsent:
-            self._unsent += frame
+            self._loop.call_soon(self._failed_send, self._sock, OSError(errno.ENOBUFS, ""))
             return
         try:
             sent = self._sock.send(frame)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            assert self._loop is not None
             self._loop.call_soon(self._failed_send, self._sock, error)
             return
         if sent < len(frame):

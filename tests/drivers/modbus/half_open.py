@@ -14,7 +14,7 @@ from tests.drivers.modbus.line import Recorder, answer_perfectly, tcp_device
 from tests.drivers.modbus.test_link_tcp import ASK
 
 #: User timeout 1 s and the kernel's own pace of looking at it; far below its default of 15 minutes.
-SECONDS = 4.0
+SECONDS = 3.5
 
 
 async def main(user_timeout_s: float) -> None:

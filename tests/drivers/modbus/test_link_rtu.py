@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -383,3 +384,23 @@ async def test_the_frames_on_the_wire_can_be_traced():
         await succeeds(link, sink, ASK)
     assert seen[0] == ("tx", encode(ASK))
     assert b"".join(data for way, data in seen if way == "rx") == perfect_frame(encode(ASK))
+
+
+async def test_a_serial_server_that_takes_no_bytes_is_lost():
+    async def deaf(reader, writer):
+        writer.transport.pause_reading()
+        writer.write(b"\0")  # so that something was heard
+        await asyncio.Event().wait()
+
+    async with tcp_device(deaf) as url:
+        with link_to("rtu+" + url, late_s=0.0) as (link, sink):
+            await opened(link, sink)
+            link._wire._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await until(lambda: link._heard)
+            while not link._wire.stuck:  # as if many requests had been sent: the real ones are 5 ms apart
+                link._wire.transmit(bytes(8))
+            assert sink.events == []
+            link.send(ASK)
+            error = await sink.next()
+            assert isinstance(error, LinkLost)
+            assert "takes no more bytes" in str(error)
