@@ -12,6 +12,7 @@ Durability is the same as ours: WAL, synchronous=FULL, rows deleted after the PU
 import argparse
 import asyncio
 import json
+import math
 import os
 import sqlite3
 import tempfile
@@ -23,30 +24,60 @@ from pymodbus.client import AsyncModbusTcpClient
 REGISTERS_PER_READ = 100
 PAYLOAD_BYTES = 48 * 1024
 WINDOW_S = 60
+HEARTBEAT_S = 60.0
+PUBLISH_ALL = True
 
 
 class PlainFilter:
-    """Range, deadband 0 with publish-all, and a running window: per point, in Python."""
+    """One point: sentinel, range, report by exception with heartbeat, and a window of statistics, in Python.
 
-    def __init__(self) -> None:
-        self.last = None
-        self.window = -1
+    The same work that the collector does for each reading; everything is published, as in its benchmark.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.quality = 0
+        self.published = None
+        self.published_at = 0.0
+        self.start(-1)
+
+    def start(self, window: int) -> None:
+        self.window = window
         self.count = 0
         self.total = 0.0
-        self.low = self.high = 0.0
+        self.low = float("inf")
+        self.high = float("-inf")
+        self.last = 0.0
 
-    def take(self, value: float, ts: float) -> bool:
-        if not 0 <= value <= 4294967295:
-            return False
+    def take(self, raw: int, ts: float, closed: list[str]) -> bool:
+        value = float(raw)
+        quality = 2 if raw == 0xFFFFFFFF or not math.isfinite(value) else 3 if not 0 <= value <= 4294967295 else 0
+        changed = quality != self.quality
+        self.quality = quality
+        if quality:
+            return changed
         window = int(ts // WINDOW_S)
         if window != self.window:
-            self.window, self.count, self.total, self.low, self.high = window, 0, 0.0, value, value
+            if self.count:
+                mean = self.total / self.count
+                closed.append(
+                    f"{self.name}_mean={mean:.3f},{self.name}_min={self.low:.0f},{self.name}_max={self.high:.0f},"
+                    f"{self.name}_last={self.last:.0f},{self.name}_count={self.count}i,{self.name}_expected={WINDOW_S}i"
+                )
+            self.start(window)
         self.count += 1
         self.total += value
-        self.low = min(self.low, value)
-        self.high = max(self.high, value)
+        if value < self.low:
+            self.low = value
+        if value > self.high:
+            self.high = value
         self.last = value
-        return True
+        due = ts - self.published_at >= HEARTBEAT_S
+        keep = PUBLISH_ALL or changed or self.published is None or abs(value - self.published) > 0 or due
+        if keep:
+            self.published = value
+            self.published_at = ts
+        return keep
 
 
 class PlainGateway:
@@ -78,10 +109,11 @@ class PlainGateway:
     async def device(self, number: int, port: int, mqtt: aiomqtt.Client) -> None:
         client = AsyncModbusTcpClient(self.host, port=port, timeout=3)
         await client.connect()
-        filters = [PlainFilter() for _ in range(self.points)]
+        filters = [PlainFilter(f"p{i:02d}") for i in range(self.points)]
         due = time.monotonic()
         while True:
-            fields = []
+            fields: list[str] = []
+            closed: list[str] = []
             for start in range(0, 2 * self.points, REGISTERS_PER_READ):
                 answer = await client.read_holding_registers(start, count=REGISTERS_PER_READ, device_id=1)
                 if answer.isError():
@@ -90,10 +122,13 @@ class PlainGateway:
                 for i in range(0, REGISTERS_PER_READ, 2):
                     value = client.convert_from_registers(answer.registers[i : i + 2], client.DATATYPE.UINT32)
                     point = (start + i) // 2
-                    if filters[point].take(float(value), now):
-                        fields.append(f"p{point:02d}={value}")
+                    if filters[point].take(value, now, closed):
+                        fields.append(f"{filters[point].name}={value}")
                         self.readings += 1
-            line = f"power,city=c,site=s,gateway=g,device=d{number:04d} {','.join(fields)} {time.time_ns()}\n".encode()
+            tags = f"city=c,site=s,gateway=g,device=d{number:04d}"
+            line = f"power,{tags} {','.join(fields)} {time.time_ns()}\n".encode()
+            if closed:
+                line += f"power_{WINDOW_S}s,{tags} {','.join(closed)} {time.time_ns()}\n".encode()
             if self.batched:
                 self.lines.append(line)
             else:

@@ -19,6 +19,7 @@ from collector.errors import ConfigError, SpoolError
 from collector.health import Health, write_status
 from collector.inventory import Inventory, check_load
 from collector.kernels import warm
+from collector.memory import page_out
 from collector.mqtt import options_from
 from collector.pipeline import Pipeline
 from collector.publish import Uplink, UplinkOptions
@@ -62,7 +63,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Collect until SIGTERM or SIGINT. Raises ConfigError, SpoolError before READY; later a bug ends it."""
-        settings: Settings | None = await asyncio.to_thread(self._load)
+        inventory: Inventory | None = await asyncio.to_thread(self._load)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
@@ -70,25 +71,28 @@ class Daemon:
         notify.extend_timeout(120)  # compiling without a cache on a small machine
         for fault in await asyncio.to_thread(warm):
             log.warning("kernel cache: %s; compiled anew", fault)
+        page_out("llvmlite")  # the compiler has done its work
         # Modules and kernels are here to stay: a full collection over them would cost a tick now and then.
         gc.freeze()
-        while settings is not None:
+        while inventory is not None:
+            at_work = inventory.settings
             try:
-                settings = await self._work(settings)
+                inventory = await self._work(inventory)
             except (ConfigError, SpoolError) as error:
-                if self._proven is None or self._proven is settings:
+                if self._proven is None or self._proven is at_work:
                     raise
                 log.error("reload undone, the former configuration goes on; %s", error)
-                settings = self._proven
+                inventory = Inventory(self._proven)
         return 0
 
-    def _load(self) -> Settings:
+    def _load(self) -> Inventory:
         """The configuration, with everything checked that it names: lines, certificates, secrets."""
         settings = load_settings(self._config)
-        check_load(Inventory(settings), str(self._config))
+        inventory = Inventory(settings)
+        check_load(inventory, str(self._config))
         for uplink in settings.uplink:
             options_from(uplink.broker, client_id="")
-        return settings
+        return inventory
 
     def _asked_to_stop(self) -> None:
         if self._wish.stop:
@@ -101,11 +105,11 @@ class Daemon:
         self._wish.reload = True
         self._wish.changed.set()
 
-    async def _work(self, settings: Settings) -> Settings | None:
+    async def _work(self, inventory: Inventory) -> Inventory | None:
         """Run one configuration; returns the next one, or None to end."""
+        settings = inventory.settings
         links = Links()
         spool = await asyncio.to_thread(_open_spool, settings, self._clock)
-        inventory = Inventory(settings)
         pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
         uplinks: list[Uplink] = []
         health = Health(
@@ -146,7 +150,7 @@ class Daemon:
         )
         return Uplink(options, mqtt, spool, topic_prefix=prefix, status=health.summary, clock=self._clock)
 
-    async def _wait(self, tasks: list[asyncio.Task[None]]) -> Settings | None:
+    async def _wait(self, tasks: list[asyncio.Task[None]]) -> Inventory | None:
         """Until a signal asks for something or a task ends, which none of them may."""
         while True:
             signalled = asyncio.create_task(self._wish.changed.wait())

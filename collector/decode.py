@@ -33,8 +33,10 @@ class Decode:
 
     def __init__(self, points: Sequence[PointSpec]) -> None:
         self._points = points
-        self._patterns = [_patterns(p) for p in points]
+        for point in {p[4:]: p for p in points}.values():
+            _patterns(point)
         self._forms: dict[_Form, int] = {}
+        self._looks: dict[tuple[tuple[object, ...], int], int] = {}  # what a point's spec says → its form
         self._known = 0
         self._first = np.zeros(1, np.int64)
         self._need = np.empty(0, np.int64)
@@ -92,33 +94,37 @@ class Decode:
         return samples
 
     def _members_of(self, number: int, block: BlockSpec) -> list[tuple[int, ...]]:
+        bits = block.function in _BIT_FUNCTIONS
         members: list[tuple[int, ...]] = []
         for p, offset in zip(block.points, block.offsets, strict=True):
             point = self._points[p]
-            if block.function in _BIT_FUNCTIONS:
-                fits = 0 <= offset < block.count and point.type == "bool"
-                members.append((p, offset // 8, self._form(p, (1, 0, kernels.BIT, offset % 8))))
-            else:
-                size = 2 * point.registers if point.type == "string" else _BYTES[point.type]
-                fits = offset >= 0 and 2 * offset + size <= 2 * block.count
-                fits &= point.type != "bool" or 0 <= point.bit < 16
-                if point.type == "string":
-                    self._strings.setdefault(number, []).append((p, 2 * offset, size))
-                else:
-                    kind = kernels.BIT if point.type == "bool" else _KINDS[point.type[0]]
-                    layout = (size, _mask(point.order, size), kind, max(point.bit, 0))
-                    members.append((p, 2 * offset, self._form(p, layout)))
-            if not fits:
+            # Devices of one model have the same forms: what follows device, name and site is worked out once.
+            look = (point[4:], offset % 8 if bits else -1)
+            form = self._looks.get(look)
+            if form is None:
+                form = self._looks[look] = self._form(point, offset % 8 if bits else -1)
+            size = 0 if bits else _size(point)
+            if not _fits(point, block, offset, size):
                 raise ValueError(
                     f"block {number} of {block.device} (function {block.function}, {block.count} from address "
                     f"{block.address}): point {point.name} ({point.type}) at offset {offset} does not lie inside"
                 )
+            if point.type == "string":
+                self._strings.setdefault(number, []).append((p, 2 * offset, size))
+            else:
+                members.append((p, offset // 8 if bits else 2 * offset, form))
         return members
 
-    def _form(self, p: int, layout: tuple[int, ...]) -> int:
-        point = self._points[p]
+    def _form(self, point: PointSpec, bit: int) -> int:
+        """The number of the point's form; `bit` is its place in the byte of a bit table, -1 in registers."""
+        if bit >= 0:
+            layout = (1, 0, kernels.BIT, bit)
+        else:
+            size = _size(point)
+            kind = kernels.BIT if point.type == "bool" else _KINDS.get(point.type[0], 0)
+            layout = (size, _mask(point.order, size), kind, max(point.bit, 0))
         scale = (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
-        return self._forms.setdefault(_Form(layout, scale, self._patterns[p]), len(self._forms))
+        return self._forms.setdefault(_Form(layout, scale, _patterns(point)), len(self._forms))
 
     def _texts(self, batch: RawBatch) -> tuple[tuple[int, int, str], ...]:
         good = np.flatnonzero(batch.outcome == Outcome.OK)
@@ -134,6 +140,18 @@ class Decode:
                 if text:
                     found.append((p, ts_ns, text))
         return tuple(found)
+
+
+def _size(point: PointSpec) -> int:
+    """Bytes of a point in registers."""
+    return 2 * point.registers if point.type == "string" else _BYTES[point.type]
+
+
+def _fits(point: PointSpec, block: BlockSpec, offset: int, size: int) -> bool:
+    if block.function in _BIT_FUNCTIONS:
+        return 0 <= offset < block.count and point.type == "bool"
+    inside = offset >= 0 and 2 * offset + size <= 2 * block.count
+    return inside and (point.type != "bool" or 0 <= point.bit < 16)
 
 
 def _bytes_of(block: BlockSpec) -> int:

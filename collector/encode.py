@@ -16,6 +16,8 @@ BUFFER_BYTES = 1 << 20
 BUFFER_ROWS = 1024
 #: Samples per round of the kernels: bounds the fields in between, whatever a stall has piled up.
 MAX_SAMPLES = 1 << 17
+#: Windows per round: all points of a window close at once, with six fields each.
+MAX_WINDOWS = 1 << 14
 #: Room a row must have for anything useful beside its first line.
 MIN_TARGET_BYTES = 1024
 
@@ -95,7 +97,7 @@ class Encode:
         gateway: str,
         spool_id: str,
         boot_id: str,
-        target_bytes: int = 49152,
+        target_bytes: int = 61440,
     ) -> None:
         if target_bytes < MIN_TARGET_BYTES:
             raise ValueError(f"rows of {target_bytes} bytes are too small, at least {MIN_TARGET_BYTES}")
@@ -129,7 +131,9 @@ class Encode:
             self._write(self._sample_fields(samples, keep, part), 0, next_seq, rows)
         self._write_texts(samples.texts, next_seq, rows)
         for window in windows:
-            self._write(self._window_fields(window), window.window_s, next_seq, rows)
+            for begin in range(0, len(window), MAX_WINDOWS):
+                part = slice(begin, begin + MAX_WINDOWS)
+                self._write(self._window_fields(window, part), window.window_s, next_seq, rows)
         return rows
 
     def row(self, seq: int, category: str, ts_ns: int, points: int, body: bytes | memoryview) -> Row:
@@ -165,16 +169,16 @@ class Encode:
         )
         return self._fields._replace(order=self._fields.order[:count])
 
-    def _window_fields(self, rows: WindowRows) -> _Fields:
+    def _window_fields(self, rows: WindowRows, part: slice) -> _Fields:
         statistics = (rows.mean, rows.low, rows.high, rows.last, rows.count, rows.expected)
-        value = np.stack(statistics, axis=1).ravel()
+        value = np.stack([statistic[part] for statistic in statistics], axis=1).ravel()
         told = ~np.isnan(value)
-        point = np.repeat(rows.point, len(statistics))[told]
+        point = np.repeat(rows.point[part], len(statistics))[told]
         return _Fields(
             order=np.argsort(self._category_of[point], kind="stable").astype(np.int32),
             point=point,
-            part=np.tile(np.array(_WINDOW_PARTS, np.uint8), len(rows))[told],
-            ts_ns=np.repeat(rows.ts_ns, len(statistics))[told],
+            part=np.tile(np.array(_WINDOW_PARTS, np.uint8), len(rows.point[part]))[told],
+            ts_ns=np.repeat(rows.ts_ns[part], len(statistics))[told],
             value=value[told],
         )
 

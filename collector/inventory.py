@@ -49,6 +49,7 @@ class Inventory:
     """Numbered buses, blocks and points of one configuration."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
         self.centres = tuple(uplink.centre for uplink in settings.uplink)
@@ -95,7 +96,7 @@ class Inventory:
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         tags = tuple(sorted(device.tags.items()))
         models = (self._spec(device.profile, p.name, device.interval_s) for p in chosen)
-        self.points += [PointSpec(device.name, name, category, tags, *rest) for _, name, category, _, *rest in models]
+        self.points += [PointSpec._make((device.name, m.name, m.category, tags, *m[4:])) for m in models]
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
         blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
         return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)

@@ -33,8 +33,11 @@ INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
 #: Encoded rows kept in memory while the spool refuses them; what comes after that is dropped and counted.
 UNSPOOLED_MAX_BYTES = 32 << 20
-#: The commit of one tick; beyond it the disk is as good as dead and the watchdog may judge.
-COMMIT_TIMEOUT_S = 60.0
+#: The first tick comes soon: somebody waits for the first reading.
+FIRST_TICK_S = 0.2
+#: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
+COMMIT_TIMEOUT_S = 20.0
+COMMIT_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -105,7 +108,7 @@ class Pipeline:
     async def run(self) -> None:
         """Poll and tick until cancelled."""
         self.poller.start()
-        due = self._clock.mono() + self._tick_s
+        due = self._clock.mono() + min(FIRST_TICK_S, self._tick_s)
         while True:
             await asyncio.sleep(max(0.0, due - self._clock.mono()))
             await self.tick()
@@ -160,19 +163,35 @@ class Pipeline:
         self._unspooled_bytes += size
         if not self._unspooled:
             return
-        waiting = list(self._unspooled)
         try:
-            self._spool.append(waiting).result(COMMIT_TIMEOUT_S)
-        except SpoolError as error:
+            while self._unspooled:
+                self._commit(self._slice())
+        except (SpoolError, TimeoutError) as error:
             if not self._disk_error:
-                log.warning("the spool refuses (%s); keeping %d rows in memory", error, len(waiting))
-            self._disk_error = str(error)
+                reason = str(error) or f"no commit within {COMMIT_TIMEOUT_S:.0f} s"
+                log.warning("the spool refuses (%s); keeping %d rows in memory", reason, len(self._unspooled))
+                self._disk_error = reason
             return
         if self._disk_error:
             log.info("the spool accepts again (was: %s)", self._disk_error)
             self._disk_error = ""
-        self._unspooled.clear()
-        self._unspooled_bytes = 0
-        self.counts.rows += len(waiting)
-        self.counts.points += sum(row.points for row in waiting)
-        self.counts.bytes += sum(len(row.payload) for row in waiting)
+
+    def _slice(self) -> list[Row]:
+        """The oldest rows, as many as one transaction should hold: a nearly full disk takes a small one still."""
+        size = 0
+        rows: list[Row] = []
+        for row in self._unspooled:
+            size += len(row.payload)
+            if rows and size > COMMIT_BYTES:
+                break
+            rows.append(row)
+        return rows
+
+    def _commit(self, rows: list[Row]) -> None:
+        self._spool.append(rows).result(COMMIT_TIMEOUT_S)
+        for row in rows:
+            self._unspooled.popleft()
+            self._unspooled_bytes -= len(row.payload)
+            self.counts.points += row.points
+            self.counts.bytes += len(row.payload)
+        self.counts.rows += len(rows)

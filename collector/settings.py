@@ -58,7 +58,7 @@ class Spool(Strict):
 
     path: str = "/var/lib/collector/spool.db"
     max_mb: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  #: oldest rows are dropped, and counted, above this
-    reserve_mb: Annotated[int, Field(ge=1, le=1024)] = 8  #: kept free so that a full disk can be emptied
+    reserve_mb: Annotated[int, Field(ge=8, le=1024)] = 8  #: kept free so that a full disk can be emptied
 
 
 class Health(Strict):

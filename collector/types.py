@@ -5,6 +5,7 @@ Time is `ts_ns`: UTC, nanoseconds since the epoch. `*_mono` is the monotonic clo
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,10 @@ class Outcome(IntEnum):
     SUSPENDED = 5  #: not asked: its unit is down and only probed
 
 
-@dataclass(frozen=True, slots=True)
-class PointSpec:
+class PointSpec(NamedTuple):
     """One point of one device, with everything the stages after poll need. Its place in the list is its number.
+
+    A tuple, because a gateway has a hundred thousand of them: device and site first, then what its model says.
 
     The published value is `(raw * mul + add) / div`: with integers below 2**52 all three are exact,
     so the division gives the double nearest to the true decimal and `decimals` digits print it exactly.

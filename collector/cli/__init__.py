@@ -49,9 +49,8 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="collector")
 def group() -> None:
-    r"""Collect telemetry of a data-centre facility: poll, keep safe, publish, write.
+    """Collect telemetry of a data-centre facility: poll, keep safe, publish, write.
 
-    \b
     Example:  collector demo --seconds 30
     """
 
@@ -66,7 +65,3 @@ def main() -> None:
     except CollectorError as error:
         click.echo(f"collector: {error}", err=True)
         sys.exit(CANNOT_OPEN)
-
-
-if __name__ == "__main__":
-    main()
