@@ -72,19 +72,20 @@ class Tls(Strict):
     """How the broker's certificate is checked. There is no key to switch the check off."""
 
     ca: str | None = None  #: PEM file of the authorities to trust; None: the system's
-    certificate: str | None = None  #: our own, for mutual TLS
-    key: str | None = None
+    certificate: str | None = None  #: our own, for mutual TLS; PEM
+    key: str | None = None  #: its private key; PEM
 
 
 class Broker(Strict):
     """An MQTT broker."""
 
     url: str = "mqtt://127.0.0.1:1883"  #: mqtts://host:port, or mqtt:// together with tls = "off"
-    tls: Tls | Literal["off"] = Tls()
-    username: str | None = None
-    password: Secret | None = None
+    tls: Tls | Literal["off"] = Tls()  #: `"off"` only together with mqtt://
+    username: str | None = None  #: as the broker knows us
+    password: Secret | None = None  #: where it is kept
     client_id: str | None = None  #: None: made from gateway or centre name; must be unique at the broker
-    version: Literal["5", "3.1.1"] = "5"
+    version: Literal["5", "3.1.1"] = "5"  #: `"3.1.1"` for a broker that knows nothing newer
+    #: a sign of life is sent after this long without another packet
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
 
     @field_validator("url")

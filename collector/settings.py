@@ -25,38 +25,41 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 class Gateway(Strict):
     """Who we are: the first tags of every line and the topic of every message."""
 
-    city: Name = "city"
-    site: Name = "site"
-    name: Name = "gateway"
+    city: Name = "city"  #: first level of every topic, and a tag of every line
+    site: Name = "site"  #: likewise
+    name: Name = "gateway"  #: likewise; no two gateways of a site may share one
 
 
 class Poll(Strict):
     """How devices are asked, and when one counts as down."""
 
-    tick_s: Annotated[float, Field(ge=0.1, le=10)] = 0.5  #: also the most that is lost on power failure
-    down_after_failures: Annotated[int, Field(ge=1, le=100)] = 3  #: both must be reached
+    #: how often what arrived is committed; also the most that is lost on power failure
+    tick_s: Annotated[float, Field(ge=0.1, le=10)] = 0.5
+    down_after_failures: Annotated[int, Field(ge=1, le=100)] = 3  #: a unit is down after so many failures in a row ...
+    #: ... and so many seconds without an answer; both must be reached
     down_after_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
     probe_min_s: Seconds = 1.0  #: first pause before a unit that is down is asked again; doubles
-    probe_max_s: Seconds = 60.0
+    probe_max_s: Seconds = 60.0  #: ... up to this
 
 
 class Filter(Strict):
     """What is published of what was read."""
 
-    publish: Literal["changes", "all"] = "changes"
+    publish: Literal["changes", "all"] = "changes"  #: what moved by more than the point's deadband, or every reading
     heartbeat_s: Seconds = 60.0  #: an unchanged value is published again after this time, freshly read
 
 
 class Aggregate(Strict):
     """Windows of statistics, aligned to UTC."""
 
+    #: length of each, in seconds; empty: none
     windows_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86400)], ...], Field(max_length=4)] = (60,)
 
 
 class Spool(Strict):
     """The disk that everything published waits on until every centre has confirmed it."""
 
-    path: str = "/var/lib/collector/spool.db"
+    path: str = "/var/lib/collector/spool.db"  #: the file; on a local disk, never on a network share
     max_mb: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  #: oldest rows are dropped, and counted, above this
     reserve_mb: Annotated[int, Field(ge=8, le=1024)] = 8  #: kept free so that a full disk can be emptied
 
@@ -64,14 +67,14 @@ class Spool(Strict):
 class Health(Strict):
     """What the collector says of itself."""
 
-    interval_s: Seconds = 10.0
+    interval_s: Seconds = 10.0  #: how often the collector's own numbers travel with the data
     status_file: str = "/run/collector/status.json"  #: read by `collector status`; empty: none
 
 
 class Bus(Strict):
     """One serial port or one host:port, with whatever units are behind it."""
 
-    name: Name
+    name: Name  #: what devices call it
     url: str  #: tcp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port
     timeout_s: Seconds | None = None  #: None: the profile's
     late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
@@ -80,22 +83,23 @@ class Bus(Strict):
 class Device(Strict):
     """One unit on one bus, read by a profile."""
 
-    name: Name
-    bus: Name
-    unit: Annotated[int, Field(ge=0, le=255)] = 1
-    profile: str
+    name: Name  #: the tag `device`
+    bus: Name  #: name of a `[[bus]]`
+    unit: Annotated[int, Field(ge=0, le=255)] = 1  #: Modbus unit (slave) number; 1 to 247 on a serial line
+    profile: str  #: vendor/model, see `collector profile list`
+    #: between two reads; a profile may ask some of its points less often
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
     points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  #: None: all of the profile
-    tags: dict[str, str] = Field(default={})
+    tags: dict[str, str] = Field(default={})  #: the site's own, such as room, rack or feed
 
 
 class Uplink(Strict):
     """One centre. Each has its own progress through the spool."""
 
-    centre: Name
-    broker: Broker = Broker(tls="off")
+    centre: Name  #: what its bridge calls itself
+    broker: Broker = Broker(tls="off")  #: of that centre
     confirm: Literal["bridge", "broker"] = "bridge"  #: what frees a row: the write, or just the PUBACK
-    confirm_timeout_s: Seconds = 30.0
+    confirm_timeout_s: Seconds = 30.0  #: a row that is not confirmed by then is sent again
     window_rows: Annotated[int, Field(ge=1, le=1000)] = 64  #: published and not yet confirmed
 
 

@@ -34,8 +34,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 class Centre(Strict):
     """Which centre this is: the last level of the topics it confirms on."""
 
-    name: Name = "centre"
-    city: Name = "city"
+    name: Name = "centre"  #: what the `[[uplink]]` of the gateways call it
+    city: Name = "city"  #: whose topics are read
 
 
 class Subscribe(Strict):
@@ -49,14 +49,14 @@ class Subscribe(Strict):
 class Batch(Strict):
     """How messages are put together to one write."""
 
-    max_kb: Annotated[int, Field(ge=16, le=16_384)] = 2048
+    max_kb: Annotated[int, Field(ge=16, le=16_384)] = 2048  #: of one write
     linger_ms: Annotated[int, Field(ge=0, le=10_000)] = 100  #: from the first message of a batch
 
 
 class Limits(Strict):
     """What one gateway may send, and how much waits in memory."""
 
-    payload_kb: Annotated[int, Field(ge=1, le=262_144)] = 1024
+    payload_kb: Annotated[int, Field(ge=1, le=262_144)] = 1024  #: of one message
     lines: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000  #: in one payload
     series_per_gateway: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000  #: distinct measurement and tags
     memory_mb: Annotated[int, Field(ge=4, le=16_384)] = 64  #: payloads waiting; above it the broker is not read
@@ -65,33 +65,33 @@ class Limits(Strict):
 class Sqlite(Strict):
     """The embedded store, for a demo or a small site."""
 
-    path: str = "/var/lib/collector-bridge/store.db"
+    path: str = "/var/lib/collector-bridge/store.db"  #: the file
     max_points: Annotated[int, Field(ge=1000, le=10_000_000_000)] = 100_000_000  #: the oldest go, counted, above this
 
 
 class InfluxV2(Strict):
     """The v2 write API: InfluxDB 2.x, InfluxDB 3 Core, VictoriaMetrics."""
 
-    url: HttpUrl
-    bucket: str
-    org: str = ""
-    token: Secret | None = None
-    gzip: bool = False
+    url: HttpUrl  #: http://host:port or https://host:port
+    bucket: str  #: where to write
+    org: str = ""  #: empty where the server knows none
+    token: Secret | None = None  #: where it is kept
+    gzip: bool = False  #: compress each write: for a database on another machine
     ca: str | None = None  #: PEM file of the authorities to trust; None: those that come with certifi
-    timeout_s: Seconds = 30.0
+    timeout_s: Seconds = 30.0  #: of one write
 
 
 class InfluxV1(Strict):
     """The v1 `/write`: InfluxDB 1.x."""
 
-    url: HttpUrl
-    database: str
+    url: HttpUrl  #: http://host:port or https://host:port
+    database: str  #: where to write
     retention: str = ""  #: retention policy; empty: the database's default
-    username: str | None = None
-    password: Secret | None = None
-    gzip: bool = False
-    ca: str | None = None
-    timeout_s: Seconds = 30.0
+    username: str | None = None  #: as the database knows us
+    password: Secret | None = None  #: where it is kept
+    gzip: bool = False  #: compress each write: for a database on another machine
+    ca: str | None = None  #: PEM file of the authorities to trust; None: the system's
+    timeout_s: Seconds = 30.0  #: of one write
 
 
 class Store(Strict):
@@ -111,6 +111,7 @@ class Store(Strict):
 class DeadLetter(Strict):
     """Where what can never be stored is kept for somebody to look at."""
 
+    #: JSON lines; the older half is beside it, with `.1` behind its name
     path: str = "/var/lib/collector-bridge/dead_letter.jsonl"
     max_mb: Annotated[int, Field(ge=1, le=100_000)] = 64  #: two files of half of it; the older one is overwritten
 
@@ -118,7 +119,7 @@ class DeadLetter(Strict):
 class Health(Strict):
     """What the bridge says of itself."""
 
-    interval_s: Seconds = 10.0
+    interval_s: Seconds = 10.0  #: how often the status file is written
     status_file: str = "/run/collector-bridge/status.json"  #: empty: none
 
 
@@ -126,7 +127,7 @@ class Settings(Strict):
     """bridge.toml."""
 
     centre: Centre = Centre()
-    broker: Broker = Broker(tls="off")
+    broker: Broker = Broker(tls="off")  #: the centre's own
     subscribe: Subscribe = Subscribe()
     batch: Batch = Batch()
     limits: Limits = Limits()
