@@ -5,6 +5,7 @@ Every part is a process of its own and speaks the real protocol, exactly as at a
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,13 +18,18 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from collector.bridge import sqlite_store
+from collector.bridge.lines import Value, parse_line
 from collector.clock import SystemClock
 from collector.errors import CollectorError
+from collector.types import Row
 
 CITY, SITE, GATEWAY, CENTRE = "city-a", "hall-1", "gw-1", "centre-1"
 #: How long a part may take to come up; the daemon may have to compile its kernels first.
 START_S = 60.0
 STOP_S = 15.0
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class DemoFailed(CollectorError):
@@ -34,17 +40,20 @@ def toml(table: Mapping[str, Any], name: str = "") -> str:
     """`table` as TOML; nested tables become sections, lists of tables arrays of tables."""
     lines, sections = [], []
     for key, value in table.items():
-        path = f"{name}.{key}" if name else key
-        if isinstance(value, Mapping) and name.count(".") < 2 and key not in ("tags", "tls"):
+        shown = key if _BARE_KEY.fullmatch(key) else _literal(key)
+        path = f"{name}.{shown}" if name else shown
+        if isinstance(value, Mapping):
             sections.append(f"\n[{path}]\n{toml(value, path)}")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             sections += [f"\n[[{path}]]\n{toml(item, path)}" for item in value]
-        elif isinstance(value, Mapping):
-            inline = ", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
-            lines.append(f"{key} = {{ {inline} }}\n")
         else:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
+            lines.append(f"{shown} = {_literal(value)}\n")
     return "".join(lines + sections)
+
+
+def _literal(value: Any) -> str:
+    # JSON is TOML for text, numbers and lists of them, but for one control character that only TOML forbids.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def free_port() -> int:
@@ -62,6 +71,7 @@ class Demo:
         self.directory = directory
         self.database = directory / "store.db"
         self.status_file = directory / "status.json"
+        self.bridge_status = directory / "bridge-status.json"
         self.broker_name = ""
         self._seed = seed
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
@@ -69,6 +79,8 @@ class Demo:
 
     def start(self) -> dict[str, Any]:
         """Bring everything up; returns the simulated site. Raises DemoFailed with the part's own words."""
+        for left in (self.status_file, self.bridge_status):  # of an earlier demo: they tell when a part is up
+            left.unlink(missing_ok=True)
         site = self._start_simulator()
         port, version = self._start_broker()
         broker = {"url": f"mqtt://127.0.0.1:{port}", "tls": "off", "version": version}
@@ -107,21 +119,23 @@ class Demo:
         except ImportError:
             hint = "install mosquitto, or the demo's broker: pip install 'dc-collector[demo]'"
             raise DemoFailed(f"no MQTT broker on this machine: {hint}") from None
-        self._stack.enter_context(Broker(port=port, listen="127.0.0.1", max_payload_size=1 << 20))
+        try:
+            self._stack.enter_context(Broker(port=port, listen="127.0.0.1", max_payload_size=1 << 20))
+        except (OSError, RuntimeError) as error:
+            raise DemoFailed(f"the broker that comes as a wheel did not come up: {error}") from error
 
     def _start_bridge(self, broker: dict[str, Any]) -> None:
-        status = self.directory / "bridge-status.json"
         settings = {
             "centre": {"name": CENTRE, "city": CITY},
             "broker": broker,
             "store": {"sqlite": {"path": str(self.database)}},
             "dead_letter": {"path": str(self.directory / "dead_letter.jsonl")},
-            "health": {"interval_s": 1.0, "status_file": str(status)},
+            "health": {"interval_s": 1.0, "status_file": str(self.bridge_status)},
         }
         path = self.directory / "bridge.toml"
         path.write_text(toml(settings), encoding="utf-8")
         self._run("bridge", ["bridge", "--config", str(path)])
-        self._until("bridge", status.exists)
+        self._until("bridge", self.bridge_status.exists)
 
     def _start_daemon(self, broker: dict[str, Any], site: dict[str, Any]) -> None:
         settings = {
@@ -144,14 +158,10 @@ class Demo:
             if process.poll() is not None:
                 raise self._failure(name)
 
-    def latest(self) -> dict[tuple[str, str], float]:
+    def latest(self) -> dict[tuple[str, str], Value]:
         """The newest value in the database of every (device, field) of the readings."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
-            rows = db.execute(
-                "SELECT tags, field, value, max(ts_ns) FROM readings "
-                "WHERE measurement NOT LIKE '%\\_%' ESCAPE '\\' GROUP BY measurement, tags, field"
-            ).fetchall()
-        return {(json.loads(tags)["device"], field): value for tags, field, value, _ in rows}
+        newest = sqlite_store.latest(self.database)
+        return {(one.tags["device"], one.field): one.value for one in newest if "_" not in one.measurement}
 
     def stop(self) -> dict[str, Any]:
         """Stop the chain in the order in which data flows and count what arrived."""
@@ -164,19 +174,20 @@ class Demo:
         from collector.spool import read_only_rows
 
         waiting = list(read_only_rows(self.directory / "spool.db"))
-        spool = status["spool"]
+        accepted_rows, accepted = status["spool"]["accepted_rows"], status["spool"]["accepted_points"]
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
             stored, distinct = db.execute(
                 "SELECT count(*), count(DISTINCT series || ':' || ts_ns) FROM points"
             ).fetchone()
-        accepted = spool["accepted_points"]
+            under_way = sum(_unstored(db, row) for row in waiting)
         return {
             "readings": status["pipeline"]["readings"],
-            "rows_accepted": spool["accepted_rows"],
-            "rows_confirmed": spool["accepted_rows"] - len(waiting),
+            "rows_accepted": accepted_rows,
+            "rows_confirmed": accepted_rows - len(waiting),
             "points_accepted": accepted,
             "points_stored": stored,
-            "lost": accepted - sum(row.points for row in waiting) - stored,
+            "points_under_way": under_way,
+            "lost": accepted - stored - under_way,
             "duplicates_stored": stored - distinct,
             "devices_up": sum(d["state"] == "up" for d in status["devices"]),
             "devices": len(status["devices"]),
@@ -222,6 +233,18 @@ class Demo:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _unstored(db: sqlite3.Connection, row: Row) -> int:
+    """Points of a row that the database does not hold; none when only the confirmation came too late for the stop."""
+    query = "SELECT count(*) FROM readings WHERE measurement = ? AND tags = ? AND field = ? AND ts_ns = ?"
+    missing = 0
+    for line in map(parse_line, row.payload.splitlines()[1:]):
+        tags = json.dumps(dict(sorted(line.tags)), ensure_ascii=False)
+        for field, _ in line.fields:
+            (found,) = db.execute(query, (line.measurement, tags, field, line.ts_ns)).fetchone()
+            missing += not found
+    return missing
 
 
 def _accepts(port: int) -> bool:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +39,9 @@ def command(seconds: float, seed: int, keep: Path | None, as_json: bool) -> None
     """
     from collector.demo import Demo
 
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # through `finally`: no part is left behind
     directory = keep or Path(tempfile.mkdtemp(prefix="collector-demo-"))
     directory.mkdir(parents=True, exist_ok=True)
     demo = Demo(directory.absolute(), seed)

@@ -1,6 +1,7 @@
 """`collector status`: what the running daemon says of itself and each device."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +35,49 @@ def command(path: Path, as_json: bool) -> None:
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
         age_s = (SystemClock.now_ns() - status["ts_ns"]) / 1e9
+        stale = age_s > STALE_S
+        well = not stale and all(device["state"] == "up" for device in status["devices"])
+        report = [] if as_json else list(_report(status, age_s, stale))  # all of it or nothing
     except OSError as error:
         click.echo(f"{path}: {error.strerror}: is the daemon running, with this health.status_file?", err=True)
         raise SystemExit(CANNOT_OPEN) from None
-    except (ValueError, KeyError, TypeError) as error:
-        click.echo(f"{path}: not a status file ({error})", err=True)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        click.echo(f"{path}: not a status file of this version ({type(error).__name__}: {error})", err=True)
         raise SystemExit(CANNOT_OPEN) from None
-    stale = age_s > STALE_S
     if as_json:
         click.echo(json.dumps({"age_s": round(age_s, 3), "stale": stale, **status}, ensure_ascii=False))
     else:
-        _show(status, age_s, stale)
-    down = [d for d in status["devices"] if d["state"] != "up"]
-    raise SystemExit(DEVICE_FAULT if down or stale else 0)
+        _show(report)
+    raise SystemExit(0 if well else DEVICE_FAULT)
 
 
-def _show(status: dict[str, Any], age_s: float, stale: bool) -> None:
+def _show(report: list[Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console()
+    for part in report:
+        console.print(part)
+
+
+def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
+    from rich.markup import escape
+
     where = f"{status['city']}/{status['site']}/{status['gateway']}"
-    head = f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}"
     warning = f"  [red]STALE: {age_s:.0f} s old; the daemon does not run or hangs[/]" if stale else ""
-    console.print(head + warning)
-    console.print(_devices(status["devices"]))
+    yield f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}{warning}"
+    yield _devices(status["devices"])
     for bus in status["buses"]:
         if bus["error"]:
-            console.print(f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]")
+            yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"
     for uplink in status["uplinks"]:
         told = ", ".join(
             f"{key} {value}" for key, value in uplink.items() if key != "centre" and value not in ("", None)
         )
-        console.print(f"centre {escape(str(uplink['centre']))}: {escape(told)}")
+        yield f"centre {escape(str(uplink['centre']))}: {escape(told)}"
     spool, pipeline = status["spool"], status["pipeline"]
     dropped = spool["dropped_points"] or "nothing"
-    console.print(f"spool: {spool['rows']} rows, {spool['bytes'] / 1e6:.1f} MB waiting; dropped {dropped}")
-    console.print(
+    yield f"spool: {spool['rows']} rows, {spool['bytes'] / 1e6:.1f} MB waiting; dropped {dropped}"
+    yield (
         f"readings {pipeline['readings']}, without value {pipeline['bad']}, published {pipeline['kept']}, "
         f"rows committed {pipeline['rows']}, held {pipeline['held_rows']}, last tick {1000 * pipeline['tick_s']:.1f} ms"
     )

@@ -1,0 +1,108 @@
+"""`collector status`: one look, one exit code."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from collector.cli.status import command
+
+COLLECTOR = Path(sys.executable).with_name("collector")
+
+DEVICE = {
+    "name": "meter-1", "bus": "mains", "unit": 1, "state": "up", "age_s": 0.4, "rtt_ms": 3.1, "last_error": "",
+    "asked": 10, "answered": 10, "timeouts": 0, "exceptions": 0, "bad_frames": 0, "lost": 0, "skipped": 0,
+}  # fmt: skip
+BUS = {"name": "mains", "line": "tcp://192.0.2.10:502", "open": True, "error": "", "losses": 0, "late_answers": 0,
+       "load": 0.01}  # fmt: skip
+UPLINK = {"centre": "east", "state": "connected", "in_flight": 2, "confirmed": 40, "last_error": ""}
+
+
+def written(tmp_path, *devices, bus=BUS, age_s=0.0):
+    status = {
+        "version": "0", "gateway": "gw-a", "city": "sz", "site": "ft1", "boot": "0" * 8, "pid": 1,
+        "ts_ns": time.time_ns() - round(age_s * 1e9), "uptime_s": 3600.0,
+        "pipeline": {"readings": 1000, "bad": 2, "kept": 300, "rows": 40, "held_rows": 0, "tick_s": 0.004},
+        "spool": {"rows": 3, "bytes": 65536, "dropped_points": {}},
+        "uplinks": [UPLINK], "buses": [bus], "devices": list(devices) or [DEVICE],
+    }  # fmt: skip
+    path = tmp_path / "status.json"
+    path.write_text(json.dumps(status))
+    return path
+
+
+def ask(path, *options):
+    done = subprocess.run(
+        [COLLECTOR, "status", "--file", str(path), *options],
+        capture_output=True, text=True, timeout=20, check=False, env={"COLUMNS": "200"},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_all_up_is_exit_code_0_and_shows_devices_uplinks_and_spool(tmp_path):
+    done = ask(written(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for words in ("sz/ft1/gw-a", "meter-1", "up", "centre east: state connected", "spool: 3 rows", "readings 1000"):
+        assert words in done.stdout
+    assert "STALE" not in done.stdout
+
+
+@pytest.mark.parametrize("state", ["down", "suspect", "unknown"])
+def test_a_device_that_is_not_up_is_exit_code_1_with_its_last_error(tmp_path, state):
+    sick = {**DEVICE, "name": "ups-2", "state": state, "age_s": None, "last_error": "no answer in 1.0 s [rtu]"}
+    done = ask(written(tmp_path, DEVICE, sick))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "ups-2" in line]
+    assert state in line
+    assert "never" in line
+    assert "no answer in 1.0 s [rtu]" in line, "brackets are text, not markup"
+
+
+def test_a_closed_line_says_why(tmp_path):
+    closed = {**BUS, "open": False, "error": "connection refused"}
+    done = ask(written(tmp_path, {**DEVICE, "state": "down"}, bus=closed))
+    assert done.returncode == 1
+    assert "bus mains: connection refused" in done.stdout
+
+
+def test_a_stale_status_is_exit_code_1_and_says_its_age(tmp_path):
+    done = ask(written(tmp_path, age_s=120))
+    assert done.returncode == 1
+    assert "STALE" in done.stdout
+    assert "the daemon does not run or hangs" in done.stdout
+
+
+def test_no_status_is_exit_code_3_and_says_what_to_look_at(tmp_path):
+    done = ask(tmp_path / "none.json")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "is the daemon running, with this health.status_file?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"", b"{", b"[]", b"{}", b"null", b"7", b"\xff\xfe", b'{"ts_ns": "soon"}', b'{"ts_ns": 1}',
+        b'{"ts_ns": 1, "devices": [7]}', b'{"ts_ns": 1, "devices": [], "centre": "the status file of a bridge"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_status_is_exit_code_3(tmp_path, contents):
+    path = tmp_path / "status.json"
+    path.write_bytes(contents)
+    done = CliRunner().invoke(command, ["--file", str(path)])
+    assert done.exit_code == 3
+    assert "not a status file" in done.output
+
+
+def test_json_is_the_status_as_written_with_its_age(tmp_path):
+    path = written(tmp_path, age_s=120)
+    done = ask(path, "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told.pop("age_s") >= 120
+    assert told.pop("stale") is True
+    assert told == json.loads(path.read_text())
