@@ -63,6 +63,8 @@ class BusPlan(Protocol):
     @property
     def cost(self) -> LinkCost: ...
     @property
+    def load(self) -> float: ...
+    @property
     def units(self) -> Sequence[UnitPlan]: ...
 
 
@@ -98,6 +100,7 @@ class Bus:
 
     __slots__ = (
         "_around",
+        "_cost",
         "_deadlines",
         "_in_flight",
         "_index",
@@ -115,16 +118,19 @@ class Bus:
         "busy_s",
         "error",
         "is_open",
+        "line",
         "link",
         "losses",
         "name",
-        "plan",
+        "predicted_load",
         "units",
     )
 
     def __init__(self, plan: BusPlan, index: int, around: Surroundings) -> None:
         self.name = plan.name
-        self.plan = plan
+        self.line = str(plan.address)
+        self.predicted_load = round(plan.load, 4)
+        self._cost = plan.cost
         self._index = index
         self._around = around
         self._intake = around.intake
@@ -159,7 +165,7 @@ class Bus:
         return int(self._in_flight is not None)
 
     def _add(self, number: int, unit: Unit) -> Read:
-        read = Read(number, self._around.blocks[number], unit, self.plan.cost)
+        read = Read(number, self._around.blocks[number], unit, self._cost)
         self._reads[number] = read
         unit.blocks.append(number)
         return read

@@ -72,8 +72,6 @@ class Daemon:
         for fault in await asyncio.to_thread(warm):
             log.warning("kernel cache: %s; compiled anew", fault)
         page_out("llvmlite")  # the compiler has done its work
-        # Modules and kernels are here to stay: a full collection over them would cost a tick now and then.
-        gc.freeze()
         while inventory is not None:
             at_work = inventory.settings
             try:
@@ -125,10 +123,14 @@ class Daemon:
         ]
         log.info("collecting: %d buses, %d devices, %d points", *_size(settings, inventory))
         self._proven = settings
+        # All this is here to stay until the next reload: a full collection over it would cost a tick now and then.
+        gc.collect()
+        gc.freeze()
         notify.ready()
         try:
             following = await self._wait(tasks)
         finally:
+            gc.unfreeze()
             if self._wish.stop:
                 notify.stopping()
             await self._shut(tasks, pipeline, uplinks)

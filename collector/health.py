@@ -21,8 +21,8 @@ from collector.unit import Standing, Unit
 
 DEVICE_CATEGORY = "device_health"
 GATEWAY_CATEGORY = "gateway_health"
-#: Numbers that go into the database per device; the rest is in the status file.
-DEVICE_FIELDS = ("asked", "answered", "timeouts", "exceptions", "bad_frames", "lost", "skipped")
+#: Fields of a device's line, see `_line`.
+DEVICE_FIELDS = 9
 
 
 class Health:
@@ -89,15 +89,11 @@ class Health:
         now_ns = self._clock.now_ns()
         gateway = self._gateway
         origin = f"city={gateway.city},site={gateway.site},gateway={gateway.name}"
-        devices = []
-        for bus in self._pipeline.poller.buses:
-            for unit in bus.units:
-                counts = ",".join(f"{name}={getattr(unit, name)}i" for name in DEVICE_FIELDS)
-                up = int(unit.standing is Standing.UP)
-                devices.append(
-                    f"{DEVICE_CATEGORY},{origin},device={unit.device},bus={bus.name} "
-                    f"up={up}i,rtt_ms={1000 * unit.rtt_s:.3f},{counts} {now_ns}\n"
-                )
+        devices = [
+            _line(unit, f"{DEVICE_CATEGORY},{origin},device={unit.device},bus={bus.name}", now_ns)
+            for bus in self._pipeline.poller.buses
+            for unit in bus.units
+        ]
         stats = self._spool.stats()
         counts_of = self._pipeline.counts
         own = {
@@ -113,19 +109,28 @@ class Health:
         line = f"{GATEWAY_CATEGORY},{origin},device={gateway.name} {fields} {now_ns}\n"
         found = [(GATEWAY_CATEGORY, line.encode(), len(own))]
         if devices:
-            found.append((DEVICE_CATEGORY, "".join(devices).encode(), len(devices) * (len(DEVICE_FIELDS) + 2)))
+            found.append((DEVICE_CATEGORY, "".join(devices).encode(), len(devices) * DEVICE_FIELDS))
         return found
+
+
+def _line(unit: Unit, head: str, now_ns: int) -> str:
+    return (
+        f"{head} up={int(unit.standing is Standing.UP)}i,rtt_ms={1000 * unit.rtt_s:.3f},asked={unit.asked}i,"
+        f"answered={unit.answered}i,timeouts={unit.timeouts}i,exceptions={unit.exceptions}i,"
+        f"bad_frames={unit.bad_frames}i,lost={unit.lost}i,skipped={unit.skipped}i {now_ns}\n"
+    )
 
 
 def _bus(bus: Bus, uptime_s: float) -> dict[str, Any]:
     return {
         "name": bus.name,
-        "line": str(bus.plan.address),
+        "line": bus.line,
         "open": bus.is_open,
         "error": bus.error,
         "losses": bus.losses,
         "late_answers": bus.link.late,
         "load": round(bus.busy_s / uptime_s, 4) if uptime_s > 0 else 0.0,
+        "predicted_load": bus.predicted_load,
     }
 
 
@@ -138,7 +143,13 @@ def _device(unit: Unit, bus: Bus, now_ns: int) -> dict[str, Any]:
         "age_s": round((now_ns - unit.last_ok_ts_ns) / 1e9, 3) if unit.last_ok_ts_ns else None,
         "rtt_ms": round(1000 * unit.rtt_s, 3),
         "last_error": unit.last_error,
-        **{name: getattr(unit, name) for name in DEVICE_FIELDS},
+        "asked": unit.asked,
+        "answered": unit.answered,
+        "timeouts": unit.timeouts,
+        "exceptions": unit.exceptions,
+        "bad_frames": unit.bad_frames,
+        "lost": unit.lost,
+        "skipped": unit.skipped,
     }
 
 

@@ -33,8 +33,6 @@ INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
 #: Encoded rows kept in memory while the spool refuses them; what comes after that is dropped and counted.
 UNSPOOLED_MAX_BYTES = 32 << 20
-#: The first tick comes soon: somebody waits for the first reading.
-FIRST_TICK_S = 0.2
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
 COMMIT_BYTES = 4 << 20
@@ -108,7 +106,7 @@ class Pipeline:
     async def run(self) -> None:
         """Poll and tick until cancelled."""
         self.poller.start()
-        due = self._clock.mono() + min(FIRST_TICK_S, self._tick_s)
+        due = self._clock.mono() + self._tick_s
         while True:
             await asyncio.sleep(max(0.0, due - self._clock.mono()))
             await self.tick()

@@ -66,6 +66,8 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
     warning = f"  [red]STALE: {age_s:.0f} s old; the daemon does not run or hangs[/]" if stale else ""
     yield f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}{warning}"
     yield _devices(status["devices"])
+    loads = (f"{b['name']} {b['load']:.1%} ({b['predicted_load']:.1%})" for b in status["buses"])
+    console.print(escape("measured (predicted) load: " + ", ".join(loads)))
     for bus in status["buses"]:
         if bus["error"]:
             yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"

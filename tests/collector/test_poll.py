@@ -83,6 +83,7 @@ class BusPlan:
     timeout_s: float = 0.5
     late_s: float | None = None
     cost: LinkCost = COST
+    load: float = 0.1
 
 
 class Hall:
