@@ -11,6 +11,8 @@ from collector.cli import CANNOT_OPEN, DEVICE_FAULT
 
 #: A daemon writes its status at least this often; older means that it does not run, or hangs.
 STALE_S = 15.0
+#: Lines whose load is shown.
+BUSIEST = 5
 
 
 @click.command(name="status", short_help="Show what the running daemon says of itself and each device.")
@@ -66,8 +68,9 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
     warning = f"  [red]STALE: {age_s:.0f} s old; the daemon does not run or hangs[/]" if stale else ""
     yield f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}{warning}"
     yield _devices(status["devices"])
-    loads = (f"{b['name']} {b['load']:.1%} ({b['predicted_load']:.1%})" for b in status["buses"])
-    console.print(escape("measured (predicted) load: " + ", ".join(loads)))
+    busiest = sorted(status["buses"], key=lambda b: b["load"], reverse=True)[:BUSIEST]
+    loads = (f"{b['name']} {b['load']:.1%} ({b['predicted_load']:.1%})" for b in busiest)
+    yield escape("busiest lines, measured (predicted) load: " + ", ".join(loads))
     for bus in status["buses"]:
         if bus["error"]:
             yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"
