@@ -73,7 +73,7 @@ class Intake:
         self.accepted += 1
 
     def take(self) -> RawBatch:
-        """What arrived since the last call. Valid until the call after the next one: finish with it before."""
+        """What arrived since the last call. Valid until the next call: finish with it before."""
         image, self._image = self._image, self._spare
         self._spare = image
         self._image.clear()

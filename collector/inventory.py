@@ -53,7 +53,6 @@ class Inventory:
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
         self.centres = tuple(uplink.centre for uplink in settings.uplink)
-        self._profiles: dict[str, Profile] = {}
         self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
         self._profile = cache(lambda name: load_profile(name, settings.profile_search))

@@ -1,0 +1,219 @@
+"""From settings to numbered points, blocks, units and buses, and what their lines will have to carry."""
+
+import pytest
+
+from collector.errors import ConfigError
+from collector.inventory import Inventory, check_load, request_of
+from collector.settings import Settings
+from drivers.base import Request
+
+METER = """\
+schema = 1
+[device]
+vendor = "Test"
+model = "Meter"
+category = "power"
+source = "made up for this test"
+evidence = "doubtful"
+[limits]
+turnaround_s = 0.05
+timeout_s = 0.7
+[[point]]
+name = "voltage"
+table = "holding"
+address = 0
+type = "u16"
+scale = 0.1
+deadband = 0.5
+range = [0, 1000]
+[[point]]
+name = "power"
+table = "holding"
+address = 2
+type = "s32"
+order = "CDAB"
+invalid = [0x80000000]
+[[point]]
+name = "energy"
+table = "holding"
+address = 4
+type = "u32"
+category = "energy"
+every = 10
+[[point]]
+name = "breaker"
+table = "coil"
+address = 3
+type = "bool"
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Makes the inventory of devices on buses: `site({"b": "tcp://h"}, m1={"bus": "b"})`."""
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "meter.toml").write_text(METER)
+
+    def make(buses, **devices):
+        return Inventory(
+            Settings.model_validate(
+                {
+                    "profile_dirs": (str(tmp_path),),
+                    "bus": tuple({"name": name, "url": url} for name, url in buses.items()),
+                    "device": tuple({"name": n, "profile": "test/meter", **keys} for n, keys in devices.items()),
+                    "uplink": ({"centre": "east"},),
+                }
+            )
+        )
+
+    return make
+
+
+LINE = {"line": "serial:///dev/ttyUSB0?baud=9600&parity=N"}
+
+
+def test_points_are_numbered_device_by_device_and_blocks_say_where_each_one_lies(site):
+    inventory = site(
+        LINE, m1={"bus": "line", "unit": 1}, m2={"bus": "line", "unit": 2, "tags": {"row": "r1", "a": "b"}}
+    )
+    names = ["voltage", "power", "energy", "breaker"]
+    assert [(p.device, p.name) for p in inventory.points] == [(m, n) for m in ("m1", "m2") for n in names]
+    assert inventory.points[0].tags == ()
+    assert inventory.points[4].tags == (("a", "b"), ("row", "r1")), "sorted by key"
+    assert inventory.centres == ("east",)
+    (bus,) = inventory.buses
+    assert [unit.device for unit in bus.units] == ["m1", "m2"]
+    seen = []
+    for unit in bus.units:
+        for number in unit.blocks:
+            block = inventory.blocks[number]
+            assert (block.device, block.unit) == (unit.device, unit.unit)
+            for point, offset in zip(block.points, block.offsets, strict=True):
+                seen.append(point)
+                address = {"voltage": 0, "power": 2, "energy": 4, "breaker": 3}[inventory.points[point].name]
+                assert block.address + offset == address
+                assert inventory.points[point].device == unit.device
+    assert sorted(seen) == list(range(8)), "each point is read by one block"
+
+
+def test_a_point_carries_what_its_profile_says_and_its_own_interval(site):
+    inventory = site(LINE, m1={"bus": "line", "interval_s": 2.0})
+    voltage, power, energy, breaker = inventory.points
+    assert (voltage.mul / voltage.div, voltage.decimals, voltage.deadband) == (0.1, 1, 0.5)
+    assert (voltage.low, voltage.high) == (0, 1000)
+    assert (power.order, power.invalid, power.category) == ("CDAB", (0x80000000,), "power")
+    assert (energy.category, energy.interval_s) == ("energy", 20.0)
+    assert breaker.state
+    assert {b.interval_s for b in inventory.blocks} == {2.0, 20.0}
+
+
+def test_devices_of_one_model_share_their_plan_but_no_numbers(site):
+    inventory = site(LINE, **{f"m{i}": {"bus": "line", "unit": i} for i in range(1, 6)})
+    first, *others = ([inventory.blocks[b] for b in unit.blocks] for unit in inventory.buses[0].units)
+    used = {point for block in first for point in block.points}
+    for blocks in others:
+        assert [(b.function, b.address, b.count, b.offsets) for b in blocks] == [
+            (b.function, b.address, b.count, b.offsets) for b in first
+        ]
+        points = {point for block in blocks for point in block.points}
+        assert not points & used
+        used |= points
+
+
+def test_a_subset_of_points_is_all_that_is_read(site):
+    inventory = site(LINE, m1={"bus": "line", "points": ("power", "voltage")})
+    assert [p.name for p in inventory.points] == ["voltage", "power"], "in the profile's order"
+    (block,) = inventory.blocks
+    assert (block.function, block.address, block.count, block.points, block.offsets) == (3, 0, 4, (0, 1), (0, 2))
+    assert request_of(block) == Request(1, 3, 0, 4)
+
+
+def test_a_split_adds_numbers_and_leaves_the_old_ones_as_they_are(site):
+    inventory = site(LINE, m1={"bus": "line", "points": ("power", "voltage")}, m2={"bus": "line", "unit": 2})
+    before, points = list(inventory.blocks), list(inventory.points)
+    parts = inventory.split(0)
+    assert parts == [len(before), len(before) + 1]
+    assert inventory.blocks[: len(before)] == before
+    assert inventory.points == points
+    voltage, power = (inventory.blocks[number] for number in parts)
+    assert (voltage.address, voltage.count, voltage.points, voltage.offsets) == (0, 1, (0,), (0,))
+    assert (power.address, power.count, power.points, power.offsets) == (2, 2, (1,), (0,))
+    assert (power.device, power.unit, power.interval_s) == ("m1", 1, before[0].interval_s)
+
+
+def test_a_block_of_one_point_cannot_be_split(site):
+    inventory = site(LINE, m1={"bus": "line", "points": ("power",)})
+    assert inventory.split(0) == []
+    assert len(inventory.blocks) == 1
+
+
+def test_parts_can_be_split_again_until_each_point_stands_alone(site):
+    inventory = site(LINE, m1={"bus": "line"})
+    waiting, single = list(range(len(inventory.blocks))), []
+    while waiting:
+        number = waiting.pop()
+        parts = inventory.split(number)
+        waiting += parts
+        single += [] if parts else [number]
+    assert sorted(p for n in single for p in inventory.blocks[n].points) == [0, 1, 2, 3]
+    assert all(len(inventory.blocks[n].points) == 1 for n in single)
+
+
+def test_the_predicted_load_of_a_9600_baud_line_is_what_a_hand_computes(site):
+    """8 bytes of request, 5 + 4 of answer, 2 x 3.5 characters of silence: 24 of 11 bits; 20 ms the unit itself."""
+    sensors = {f"th{i}": {"bus": "line", "unit": i, "profile": "generic/xy_md02", "interval_s": 1.0} for i in (1, 2)}
+    inventory = site(LINE, **sensors)
+    (bus,) = inventory.buses
+    one_read_s = 24 * 11 / 9600 + 0.020
+    assert one_read_s == pytest.approx(0.0475)
+    assert bus.load == pytest.approx(2 * one_read_s)
+    assert bus.reads_per_s == 2.0
+
+
+def test_what_a_device_is_read_rarely_weighs_rarely(site):
+    often = site(LINE, m1={"bus": "line", "interval_s": 1.0}).buses[0]
+    rarely = site(LINE, m1={"bus": "line", "interval_s": 10.0}).buses[0]
+    assert rarely.load == pytest.approx(often.load / 10)
+    assert rarely.reads_per_s == pytest.approx(often.reads_per_s / 10)
+
+
+def test_a_line_is_as_slow_as_its_slowest_unit_thinks(site):
+    (bus,) = site(
+        LINE, m1={"bus": "line"}, th={"bus": "line", "unit": 2, "profile": "generic/xy_md02", "interval_s": 1.0}
+    ).buses
+    assert bus.cost.fixed_s == pytest.approx((13 + 7) * 11 / 9600 + 0.05)
+
+
+def test_deadlines_come_from_the_profile_unless_the_bus_says_otherwise(site):
+    (bus,) = site(LINE, m1={"bus": "line"}, th={"bus": "line", "unit": 2, "profile": "generic/xy_md02"}).buses
+    assert [unit.timeout_s for unit in bus.units] == [0.7, 1.0]
+    assert bus.timeout_s == 1.0, "the line's is the longest"
+
+
+def test_a_bus_may_be_empty(site):
+    inventory = site({**LINE, "spare": "tcp://192.0.2.1"}, m1={"bus": "line"})
+    assert inventory.buses[1].units == ()
+    assert (inventory.buses[1].load, inventory.buses[1].reads_per_s) == (0, 0)
+    check_load(inventory, "f")
+
+
+def test_more_than_all_of_a_lines_time_is_refused_by_name_and_others_are_not(site):
+    buses = {**LINE, "slow": "serial:///dev/ttyS1?baud=1200"}
+    inventory = site(buses, m1={"bus": "line"}, m2={"bus": "slow", "interval_s": 0.2})
+    with pytest.raises(ConfigError) as caught:
+        check_load(inventory, "f.toml")
+    (finding,) = caught.value.findings
+    assert (finding.file, finding.key) == ("f.toml", "bus.slow")
+    assert f"{inventory.buses[1].load:.0%}" in finding.reason
+    assert f"{inventory.buses[1].load:.1f} times" in finding.hint
+
+
+def test_a_full_line_is_just_possible(site):
+    interval_s = 24 * 11 / 9600 + 0.020
+    check_load(site(LINE, th={"bus": "line", "profile": "generic/xy_md02", "interval_s": 1.0}), "f")
+    many = {f"th{i}": {"bus": "line", "unit": i, "profile": "generic/xy_md02", "interval_s": 1.0} for i in range(1, 22)}
+    assert 21 * interval_s < 1.0
+    check_load(site(LINE, **many), "f")
+    many["th22"] = {"bus": "line", "unit": 22, "profile": "generic/xy_md02", "interval_s": 1.0}
+    with pytest.raises(ConfigError, match="predicted load is 104%"):
+        check_load(site(LINE, **many), "f")
