@@ -23,6 +23,8 @@ DEVICE_CATEGORY = "device_health"
 GATEWAY_CATEGORY = "gateway_health"
 #: Fields of a device's line, see `_line`.
 DEVICE_FIELDS = 9
+#: A line is some 200 bytes, 480 with the longest names: rows of a size that brokers carry well and bridges accept.
+DEVICES_PER_ROW = 200
 
 
 class Health:
@@ -108,8 +110,9 @@ class Health:
         fields = ",".join(f"{name}={value}i" for name, value in own.items())
         line = f"{GATEWAY_CATEGORY},{origin},device={gateway.name} {fields} {now_ns}\n"
         found = [(GATEWAY_CATEGORY, line.encode(), len(own))]
-        if devices:
-            found.append((DEVICE_CATEGORY, "".join(devices).encode(), len(devices) * DEVICE_FIELDS))
+        for begin in range(0, len(devices), DEVICES_PER_ROW):
+            part = devices[begin : begin + DEVICES_PER_ROW]
+            found.append((DEVICE_CATEGORY, "".join(part).encode(), len(part) * DEVICE_FIELDS))
         return found
 
 

@@ -18,7 +18,7 @@ DEVICE = {
     "asked": 10, "answered": 10, "timeouts": 0, "exceptions": 0, "bad_frames": 0, "lost": 0, "skipped": 0,
 }  # fmt: skip
 BUS = {"name": "mains", "line": "tcp://192.0.2.10:502", "open": True, "error": "", "losses": 0, "late_answers": 0,
-       "load": 0.01}  # fmt: skip
+       "load": 0.012, "predicted_load": 0.014}  # fmt: skip
 UPLINK = {"centre": "east", "state": "connected", "in_flight": 2, "confirmed": 40, "last_error": ""}
 
 
@@ -47,7 +47,15 @@ def ask(path, *options):
 def test_all_up_is_exit_code_0_and_shows_devices_uplinks_and_spool(tmp_path):
     done = ask(written(tmp_path))
     assert done.returncode == 0, done.stderr
-    for words in ("sz/ft1/gw-a", "meter-1", "up", "centre east: state connected", "spool: 3 rows", "readings 1000"):
+    for words in (
+        "sz/ft1/gw-a",
+        "meter-1",
+        "up",
+        "centre east: state connected",
+        "spool: 3 rows",
+        "mains 1.2% (1.4%)",
+        "readings 1000",
+    ):
         assert words in done.stdout
     assert "STALE" not in done.stdout
 
