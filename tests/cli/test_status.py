@@ -57,6 +57,7 @@ def test_all_up_is_exit_code_0_and_shows_devices_uplinks_and_spool(tmp_path):
         "readings 1000",
     ):
         assert words in done.stdout
+    assert "mains 1.2% (1.4%)" in done.stdout
     assert "STALE" not in done.stdout
 
 
