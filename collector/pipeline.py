@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 INTAKE_S = 30.0
 INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
-#: Encoded rows kept in memory while the spool refuses them; what comes after that is dropped and counted.
+#: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped, counted.
 UNSPOOLED_MAX_BYTES = 32 << 20
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
@@ -153,7 +153,7 @@ class Pipeline:
     def _store(self, rows: list[Row]) -> None:
         """Commit the rows, those that an earlier tick could not commit first."""
         size = sum(len(row.payload) for row in rows)
-        if self._unspooled_bytes + size > UNSPOOLED_MAX_BYTES:
+        if self._unspooled and self._unspooled_bytes + size > UNSPOOLED_MAX_BYTES:
             self.counts.dropped_points += sum(row.points for row in rows)
             rows, size = [], 0
         self._next_seq += len(rows)
