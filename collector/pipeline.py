@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 INTAKE_S = 30.0
 INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
-#: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped, counted.
+#: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped.
 UNSPOOLED_MAX_BYTES = 32 << 20
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
