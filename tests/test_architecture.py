@@ -107,9 +107,12 @@ def test_no_module_is_too_long_to_read() -> None:
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """(name, lines of the body): a typed signature and its contract are not what makes a function hard to read."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield f"{name_of(path)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if body:
+                yield f"{name_of(path)}:{node.name}", (node.end_lineno or 0) - body[0].lineno + 1
 
 
 def test_no_function_is_too_long_to_read() -> None:
