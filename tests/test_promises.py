@@ -176,7 +176,7 @@ async def test_while_the_spool_refuses_rows_are_held_up_to_a_bound_and_the_rest_
     assert seqs == list(range(1, counts.rows + 1))
 
 
-# --- duplicates in VictoriaMetrics -----------------------------------------------------------------------------------
+# --- what VictoriaMetrics does -----------------------------------------------------------------------------------
 
 
 class Deduplicating(VictoriaMetrics):
@@ -198,3 +198,13 @@ def test_victoria_metrics_keeps_every_copy_of_a_point_unless_it_is_told_to_dedup
         assert found == [(ts_ns // 1_000_000, 1.5)] * copies
     finally:
         victoria.stop()
+
+
+@pytest.mark.servers
+def test_victoria_metrics_says_yes_to_a_point_older_than_its_retention_and_drops_it(victoria_metrics):
+    now_ns = time.time_ns() // S * S
+    body = "".join(f"power,device=a u=1.5 {now_ns - days * 86_400 * S}\n" for days in (60, 1)).encode()
+    url = f"{victoria_metrics.url}/write?db=dc&precision=ns"
+    with urllib.request.urlopen(url, data=body, timeout=10) as answer:
+        assert answer.status == 204
+    assert [ts_ms for _, ts_ms, _ in victoria_metrics.samples("power_u")] == [(now_ns - 86_400 * S) // 1_000_000]
