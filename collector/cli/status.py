@@ -71,6 +71,9 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
     busiest = sorted(status["buses"], key=lambda b: b["load"], reverse=True)[:BUSIEST]
     loads = (f"{b['name']} {b['load']:.1%} ({b['predicted_load']:.1%})" for b in busiest)
     yield escape("busiest lines, measured (predicted) load: " + ", ".join(loads))
+    for device in status["devices"]:
+        if device["state"] != "up":
+            yield f"{escape(device['name'])} is {_state(device)}: {escape(device['last_error'] or 'not asked yet')}"
     for bus in status["buses"]:
         if bus["error"]:
             yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"
@@ -89,21 +92,20 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
 
 
 def _devices(devices: list[dict[str, Any]]) -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # all of it on a terminal of 80 columns
     for heading in ("device", "bus", "unit", "state"):
-        table.add_column(heading)
-    for heading in ("age s", "rtt ms", "asked", "answered", "timeouts", "exceptions", "bad", "skipped"):
-        table.add_column(heading, justify="right")
-    table.add_column("last error")
-    colours = {"up": "green", "suspect": "yellow", "unknown": "yellow"}
+        table.add_column(heading, overflow="fold")
+    for heading in ("age s", "rtt ms", "asked", "silent", "exc.", "bad", "skip"):
+        table.add_column(heading, justify="right", overflow="fold")
     for d in devices:
-        state = f"[{colours.get(d['state'], 'red')}]{d['state']}"
         age = "never" if d["age_s"] is None else f"{d['age_s']:.1f}"
-        counts = [str(d[key]) for key in ("asked", "answered", "timeouts", "exceptions", "bad_frames", "skipped")]
-        table.add_row(
-            d["name"], d["bus"], str(d["unit"]), state, age, f"{d['rtt_ms']:.1f}", *counts, escape(d["last_error"])
-        )
+        counts = [str(d[key]) for key in ("asked", "timeouts", "exceptions", "bad_frames", "skipped")]
+        table.add_row(d["name"], d["bus"], str(d["unit"]), _state(d), age, f"{d['rtt_ms']:.1f}", *counts)
     return table
+
+
+def _state(device: dict[str, Any]) -> str:
+    colour = {"up": "green", "suspect": "yellow", "unknown": "yellow"}.get(device["state"], "red")
+    return f"[{colour}]{device['state']}[/]"

@@ -35,10 +35,10 @@ def written(tmp_path, *devices, bus=BUS, age_s=0.0):
     return path
 
 
-def ask(path, *options):
+def ask(path, *options, columns=200):
     done = subprocess.run(
         [COLLECTOR, "status", "--file", str(path), *options],
-        capture_output=True, text=True, timeout=20, check=False, env={"COLUMNS": "200"},
+        capture_output=True, text=True, timeout=20, check=False, env={"COLUMNS": str(columns)},
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return done
@@ -66,10 +66,19 @@ def test_a_device_that_is_not_up_is_exit_code_1_with_its_last_error(tmp_path, st
     sick = {**DEVICE, "name": "ups-2", "state": state, "age_s": None, "last_error": "no answer in 1.0 s [rtu]"}
     done = ask(written(tmp_path, DEVICE, sick))
     assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "ups-2" in line]
-    assert state in line
-    assert "never" in line
-    assert "no answer in 1.0 s [rtu]" in line, "brackets are text, not markup"
+    row, reason = [line for line in done.stdout.splitlines() if "ups-2" in line]
+    assert state in row
+    assert "never" in row
+    assert reason == f"ups-2 is {state}: no answer in 1.0 s [rtu]", "brackets are text, not markup"
+
+
+def test_a_table_of_usual_names_fits_on_80_columns(tmp_path):
+    device = {**DEVICE, "name": "meter-cooling", "bus": "tcp-gateway", "unit": 247, "state": "suspect", "asked": 10**6}
+    done = ask(written(tmp_path, device), columns=80)
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("meter-cooling tcp")]
+    assert row.split() == [
+        "meter-cooling", "tcp-gateway", "247", "suspect", "0.4", "3.1", "1000000", "0", "0", "0", "0",
+    ]  # fmt: skip
 
 
 def test_a_closed_line_says_why(tmp_path):
