@@ -176,7 +176,7 @@ async def test_while_the_spool_refuses_rows_are_held_up_to_a_bound_and_the_rest_
     assert seqs == list(range(1, counts.rows + 1))
 
 
-# --- what VictoriaMetrics does -----------------------------------------------------------------------------------
+# --- what VictoriaMetrics does --------------------------------------------------------------------------------------
 
 
 class Deduplicating(VictoriaMetrics):
