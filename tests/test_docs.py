@@ -22,6 +22,7 @@ from collector import cli, confirmation
 from collector.aggregate import Aggregate
 from collector.bridge.check import Checked, Limits, check
 from collector.bridge.lines import parse_line
+from collector.cli.status import _devices
 from collector.clock import FakeClock
 from collector.encode import _SUFFIXES, Encode
 from collector.health import DEVICE_CATEGORY, GATEWAY_CATEGORY, Health
@@ -31,7 +32,7 @@ from collector.publish import Uplink
 from collector.settings import Bus, Device, Gateway, Settings
 from collector.settings import Uplink as UplinkSettings
 from collector.types import PointSpec, Quality, Row, Samples, WindowRows
-from collector.unit import Breaker, Unit
+from collector.unit import Breaker, Standing, Unit
 from tests.spool_rows import a_spool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -344,6 +345,14 @@ def test_every_warning_in_the_journal_is_explained_and_nothing_else():
     explained = {row[0].strip("`") for table in tables(journal) for row in table}
     explained.remove("spool %: cannot mark clean: %")  # the only one that is put together elsewhere
     assert explained == messages("collector") | messages("drivers")
+
+
+def test_every_column_of_the_status_is_explained():
+    [section] = re.findall(r"^## Reading `collector status`$(.*?)^## ", text_of("operations.md"), re.M | re.DOTALL)
+    explained = {word for row in tables(section)[0] for word in re.findall(r"`([^`]+)`", row[0])}
+    speaks_for_itself = {"device", "bus", "unit", "rtt ms", "asked"}
+    assert {column.header for column in _devices([]).columns} - speaks_for_itself <= explained
+    assert {state.value for state in Standing} <= explained
 
 
 def commands_of_sqlite() -> list[str]:

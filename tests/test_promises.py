@@ -1,6 +1,5 @@
-"""Promises of docs/guarantees.md that concern no single module: open ports, restarts, a dead disk, duplicates."""
+"""Promises of docs/guarantees.md that concern no single module: open ports, restarts, what databases do."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -13,16 +12,8 @@ import psutil
 import pytest
 
 from collector.aggregate import GRACE_NS, Aggregate
-from collector.clock import FakeClock
-from collector.inventory import Inventory
-from collector.pipeline import UNSPOOLED_MAX_BYTES, Pipeline
-from collector.settings import Settings
-from collector.settings import Uplink as UplinkSettings
-from collector.spool import read_only_rows
 from collector.types import PointSpec, Quality, Samples
-from drivers.links import Links
 from tests.servers import VictoriaMetrics, free_port
-from tests.spool_rows import a_spool
 
 COLLECTOR = [sys.executable, "-m", "collector"]
 S = 1_000_000_000
@@ -139,41 +130,6 @@ def test_a_window_that_ended_just_before_a_stop_is_never_written():
     assert a_run(each_second(0, 60), until_s=60 + grace_s - 0.1) == []
     assert a_run(each_second(0, 60), until_s=60 + grace_s) == [(0, 60, 60, 0.0)]
     assert [row[0] for row in a_run(each_second(65, 122), until_s=122)] == [60]
-
-
-# --- a spool that refuses --------------------------------------------------------------------------------------------
-
-
-async def test_while_the_spool_refuses_rows_are_held_up_to_a_bound_and_the_rest_is_counted(tmp_path):
-    settings = Settings(uplink=(UplinkSettings(centre="east"),))
-    clock = FakeClock()
-    path = tmp_path / "spool.db"
-    spool = a_spool(path, max_bytes=256 << 20, clock=clock)
-    pipeline = Pipeline(settings, Inventory(settings), spool, Links(), clock, "0" * 8)
-    body = b"power,device=a x=1.0 1\n" * 45_000
-    fit = UNSPOOLED_MAX_BYTES // len(body)
-
-    async def tick() -> None:
-        pipeline.note("power", body, 1)
-        await pipeline.tick()
-
-    await tick()
-    spool.close()  # from now on it refuses, as on a dead disk
-    for _ in range(fit + 10):
-        await tick()
-        assert pipeline.held_rows <= fit
-    counts = pipeline.counts
-    assert pipeline.held_rows == fit
-    assert (counts.points, counts.dropped_points) == (1, 10)
-
-    pipeline._spool = a_spool(path, max_bytes=256 << 20, clock=clock)
-    await tick()
-    assert pipeline.held_rows == 0
-    assert counts.points + counts.dropped_points == 1 + fit + 10 + 1
-    await pipeline.finish()
-    pipeline._spool.close()
-    seqs = await asyncio.to_thread(lambda: [row.seq for row in read_only_rows(path)])
-    assert seqs == list(range(1, counts.rows + 1))
 
 
 # --- what VictoriaMetrics does --------------------------------------------------------------------------------------
