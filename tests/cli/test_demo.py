@@ -168,6 +168,17 @@ def test_a_demo_that_is_told_to_end_leaves_no_process_behind():
         process.wait()
 
 
+def test_without_any_broker_the_demo_says_what_to_install(tmp_path):
+    nothing = WITHOUT_MOSQUITTO[2].replace("import shutil;", "import shutil, sys; sys.modules['iotcore'] = None;")
+    done = subprocess.run(
+        [sys.executable, "-c", nothing, "demo", "--keep", str(tmp_path)],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "install mosquitto, or" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_part_that_does_not_come_up_is_told_with_its_own_words(tmp_path):
     (tmp_path / "store.db").write_text("something else")
     done = subprocess.run(
