@@ -32,8 +32,7 @@ class Aggregate:
         self._slot = np.zeros(len(windows_s), np.int64)
         self._state = np.zeros((2 * len(windows_s), len(points), kernels.STATE_COLUMNS))
         self._late = np.zeros(len(windows_s), np.int64)
-        self._since_ns: int | None = None
-        self._newest_ns = 0
+        self._newest_ns: int | None = None
 
     @property
     def late(self) -> int:
@@ -43,9 +42,9 @@ class Aggregate:
     def __call__(self, samples: Samples, now_ns: int) -> list[WindowRows]:
         """Take in the samples, all of them taken before `now_ns`; returns the windows that closed."""
         closed: list[WindowRows] = []
-        if self._since_ns is None:
-            self._since_ns = self._newest_ns = int(samples.ts_ns.min(initial=now_ns))
-            self._start[:] = self._since_ns // self._width * self._width
+        if self._newest_ns is None:
+            self._newest_ns = int(samples.ts_ns.min(initial=now_ns))
+            self._start[:] = self._newest_ns // self._width * self._width
         if len(self._width):
             self._accumulate(samples, now_ns, closed)
         stepped_back = now_ns < self._newest_ns - GRACE_NS
@@ -125,6 +124,8 @@ class Aggregate:
         )
 
     def _due(self, ts_ns: int) -> Int64:
-        """How many readings of each point were due from the start until `ts_ns`."""
-        running_ns = max(ts_ns - (self._since_ns or 0), 0)
-        return -(-running_ns // self._interval)
+        """How many places of each point's grid lie before `ts_ns`.
+
+        Counted from the epoch and not from our start: a window that we saw only in part must not look complete.
+        """
+        return -(-ts_ns // self._interval)

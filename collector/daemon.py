@@ -30,8 +30,10 @@ from drivers.links import Links
 
 log = logging.getLogger(__name__)
 
-#: Shares of systemd's TimeoutStopSec=10: the last tick's commit comes first, the farewell to the brokers after it.
+#: Shares of systemd's TimeoutStopSec=10: the commit of the last tick, what the centres still confirm, the farewell.
 COMMIT_DEADLINE_S = 5.0
+DRAIN_DEADLINE_S = 1.5
+DRAIN_STEP_S = 0.05
 FAREWELL_DEADLINE_S = 2.0
 #: The status file is written anew this often: each second, less often where there are very many devices to tell of.
 STATUS_S = 1.0
@@ -133,7 +135,7 @@ class Daemon:
             gc.unfreeze()
             if self._wish.stop:
                 notify.stopping()
-            await self._shut(tasks, pipeline, uplinks)
+            await self._shut(tasks, pipeline, spool, uplinks)
             links.close()
             await asyncio.to_thread(spool.close)
             await self._write_status(settings, health.snapshot())
@@ -173,14 +175,28 @@ class Daemon:
                     log.error("reload refused, the running configuration goes on; %s", error)
                     notify.ready()
 
-    async def _shut(self, tasks: list[asyncio.Task[None]], pipeline: Pipeline, uplinks: list[Uplink]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _shut(
+        self, tasks: "list[asyncio.Task[None]]", pipeline: Pipeline, spool: Spool, uplinks: list[Uplink]
+    ) -> None:
+        """The field first, then the disk, then the centres: what is on its way may arrive, what is not waits there."""
+        collecting, publishing = tasks[: -len(uplinks) or None], tasks[len(tasks) - len(uplinks) :]
+        await _end(collecting)
         async with asyncio.timeout(COMMIT_DEADLINE_S):
             await pipeline.finish()
+        await self._drain(spool, uplinks)
+        await _end(publishing)
         farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
         await asyncio.gather(*farewells, return_exceptions=True)
+
+    async def _drain(self, spool: Spool, uplinks: list[Uplink]) -> None:
+        """Wait until the centres that can be reached have confirmed everything, for a moment at most."""
+        give_up = self._clock.mono() + DRAIN_DEADLINE_S
+        while self._clock.mono() < give_up:
+            pending = spool.stats().pending
+            states = (uplink.snapshot() for uplink in uplinks)
+            if not any(state["state"] == "connected" and pending.get(state["centre"]) for state in states):
+                return
+            await asyncio.sleep(DRAIN_STEP_S)
 
     async def _watch(self, settings: Settings, pipeline: Pipeline, health: Health) -> None:
         """Status file, health lines and watchdog."""
@@ -219,6 +235,12 @@ def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         log.warning("%s", message)
+
+
+async def _end(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _wake(uplinks: list[Uplink], seq: int) -> None:

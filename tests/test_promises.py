@@ -122,7 +122,7 @@ def a_run(samples: Samples, until_s: float) -> list[tuple[int, int, int, float]]
 
 def test_the_window_open_at_a_stop_is_written_by_the_next_run_with_what_that_run_has_seen():
     assert a_run(each_second(0, 30), until_s=30) == []
-    assert a_run(each_second(40, 62), until_s=62) == [(0, 20, 20, 40.0)]
+    assert a_run(each_second(40, 62), until_s=62) == [(0, 20, 60, 40.0)]
 
 
 def test_a_window_that_ended_just_before_a_stop_is_never_written():

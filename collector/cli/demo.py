@@ -63,7 +63,7 @@ def _watch(demo: Any, site: dict[str, Any], seconds: float, as_json: bool) -> No
     from rich.console import Console
     from rich.live import Live
 
-    units = _units(site)
+    units = headline_points(site)
     console = Console()
     end = SystemClock.mono() + seconds
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else None
@@ -74,15 +74,15 @@ def _watch(demo: Any, site: dict[str, Any], seconds: float, as_json: bool) -> No
             time.sleep(min(REFRESH_S, left))
             demo.alive()
             if live is not None:
-                live.update(_table(site, units, demo.latest()), refresh=True)
+                live.update(hall_table(site, units, demo.latest()), refresh=True)
     finally:
         if live is not None:
             live.stop()
     if live is None and not as_json:
-        console.print(_table(site, units, demo.latest()))
+        console.print(hall_table(site, units, demo.latest()))
 
 
-def _units(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def headline_points(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """For each device its headline points: (field, unit)."""
     from drivers.profile import load_profile
 
@@ -94,7 +94,10 @@ def _units(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def _table(site: dict[str, Any], units: dict[str, list[tuple[str, str]]], latest: dict[tuple[str, str], float]) -> Any:
+def hall_table(
+    site: dict[str, Any], units: dict[str, list[tuple[str, str]]], latest: dict[tuple[str, str], float]
+) -> Any:
+    """The newest readings of every device, as a rich table."""
     from rich.table import Table
 
     bus_of = {bus["name"]: bus["url"] for bus in site["bus"]}
