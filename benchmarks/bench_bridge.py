@@ -28,9 +28,9 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from collector.broker import MqttOptions  # noqa: E402
 from collector.confirmation import decode  # noqa: E402
 from collector.mqtt import MqttSession  # noqa: E402
+from collector.mqtt.options import MqttOptions  # noqa: E402
 from tests.servers import Mosquitto, VictoriaMetrics  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "bridge.json"

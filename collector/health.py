@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from collector import __version__
-from collector.bus import Bus
 from collector.clock import Clock
 from collector.pipeline import Pipeline
+from collector.poll.bus import Bus
+from collector.poll.unit import Standing, Unit
 from collector.settings import Gateway
 from collector.spool import Spool
-from collector.unit import Standing, Unit
 
 DEVICE_CATEGORY = "device_health"
 GATEWAY_CATEGORY = "gateway_health"

@@ -11,19 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from collector.aggregate import Aggregate
-from collector.bus import LinkFactory
 from collector.clock import Clock, is_sane
 from collector.decode import Decode
 from collector.encode import Encode
 from collector.errors import SpoolError
 from collector.filter import Filter
-from collector.intake import RECORD_BYTES, Intake
 from collector.inventory import Inventory
-from collector.poll import Poller
+from collector.poll import LinkFactory, Poller
+from collector.poll.intake import RECORD_BYTES, Intake
+from collector.poll.unit import Breaker
 from collector.settings import Settings
 from collector.spool import Spool
 from collector.types import Quality, RawBatch, Row
-from collector.unit import Breaker
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import pytest
 
 from collector import bus as bus_module
 from collector.clock import SystemClock
-from collector.intake import Intake
 from collector.inventory import Inventory
 from collector.poll import Poller
-from collector.schedule import Read
+from collector.poll.intake import Intake
+from collector.poll.schedule import Read
+from collector.poll.unit import Breaker, Standing
 from collector.settings import Settings
-from collector.unit import Breaker, Standing
 from drivers.links import Links
 from drivers.simulators.control import switch
 from drivers.simulators.site import Place, Site

@@ -28,11 +28,11 @@ from collector.encode import _SUFFIXES, Encode
 from collector.health import DEVICE_CATEGORY, GATEWAY_CATEGORY, Health
 from collector.inventory import Inventory
 from collector.pipeline import Counts
+from collector.poll.unit import Breaker, Standing, Unit
 from collector.publish import Uplink
 from collector.settings import Bus, Device, Gateway, Settings
 from collector.settings import Uplink as UplinkSettings
 from collector.types import PointSpec, Quality, Row, Samples, WindowRows
-from collector.unit import Breaker, Standing, Unit
 from tests.spool_rows import a_spool
 
 ROOT = Path(__file__).resolve().parents[1]

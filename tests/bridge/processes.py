@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from collector.broker import MqttOptions
 from collector.confirmation import decode
 from collector.mqtt import MqttSession
+from collector.mqtt.options import MqttOptions
 from tests.bridge.payloads import payload, topic
 
 ROOT = Path(__file__).parents[2]

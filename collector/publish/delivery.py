@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from collector import confirmation
-from collector.backoff import Suspects
 from collector.clock import Clock
 from collector.errors import PayloadRefused, SpoolError, UplinkError, UplinkLost, UplinkRefused
-from collector.feed import Feed, SpoolReader
-from collector.flight import Flight
 from collector.mqtt import Message, MqttSession
-from collector.refusal import PACKET_TOO_LARGE
+from collector.mqtt.refusal import PACKET_TOO_LARGE
+from collector.publish.backoff import Suspects
+from collector.publish.feed import Feed, SpoolReader
+from collector.publish.flight import Flight
 from collector.types import Row
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.schedule import NEVER, SILENT_BLOCK_MAX_S, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.poll.schedule import NEVER, SILENT_BLOCK_MAX_S, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.poll.unit import Breaker, Unit
 from collector.types import BlockSpec
-from collector.unit import Breaker, Unit
 from drivers.base import LinkCost
 from tests.maps import untimed
 

@@ -16,13 +16,11 @@ import aiomqtt
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from collector.broker import MAX_PACKET, LastWords, Message, MqttOptions, new_client, options_from
 from collector.errors import ConfigError, PayloadRefused, UplinkError, UplinkLost, UplinkRefused
-from collector.mqtt_socket import SocketDriver
-from collector.refusal import connect_error, loss_error, puback_error, reason_error
-from collector.tls import tls_context
-
-__all__ = ["Message", "MqttOptions", "MqttSession", "options_from", "tls_context"]
+from collector.mqtt.options import MAX_PACKET, LastWords, Message, MqttOptions, new_client
+from collector.mqtt.refusal import connect_error, loss_error, puback_error, reason_error
+from collector.mqtt.tls import tls_context
+from collector.mqtt.wire import SocketDriver
 
 T = TypeVar("T")
 

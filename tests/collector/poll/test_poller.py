@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from collector.clock import FakeClock
-from collector.intake import RECORD_BYTES, Intake
 from collector.poll import Poller
+from collector.poll.intake import RECORD_BYTES, Intake
+from collector.poll.unit import Breaker, Standing
 from collector.types import BlockSpec, Outcome
-from collector.unit import Breaker, Standing
 from drivers.address import parse_bus
 from drivers.base import LinkCost
 from drivers.errors import BadFrame, DeviceException
@@ -137,8 +137,8 @@ def test_one_dead_unit_of_four_leaves_the_others_on_time():
 
 
 def test_without_the_breaker_the_dead_unit_starves_the_others(monkeypatch):
-    monkeypatch.setattr("collector.schedule.SILENT_BLOCK_STRIKES", 10**9)
-    monkeypatch.setattr("collector.bus.SILENT_BLOCK_STRIKES", 10**9)
+    monkeypatch.setattr("collector.poll.schedule.SILENT_BLOCK_STRIKES", 10**9)
+    monkeypatch.setattr("collector.poll.bus.SILENT_BLOCK_STRIKES", 10**9)
     hall = Hall(units=4)
     hall.poller = Poller(hall, hall, hall.intake, hall.clock, Breaker(down_after_failures=10**9), lambda: 0.5)
     hall.bus = hall.poller.buses[0]

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from collector.errors import SpoolError
-from collector.feed import FETCH_BYTES, FIRST_PASS_S, Feed
+from collector.publish.feed import FETCH_BYTES, FIRST_PASS_S, Feed
 from tests.memory_spool import MemorySpool
 
 

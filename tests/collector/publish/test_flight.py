@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.flight import MAX_BYTES, MAX_SENDS, SLOW_RTT_S, Flight
+from collector.publish.flight import MAX_BYTES, MAX_SENDS, SLOW_RTT_S, Flight
 
 
 def flight(rows=8, timeout_s=30.0, pace=8):

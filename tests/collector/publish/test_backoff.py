@@ -1,7 +1,7 @@
 import random
 
-from collector.backoff import HELD_BACK_S, MAX_FATAL, MAX_SUSPECTS, Backoff, Suspects
 from collector.errors import UplinkLost, UplinkRefused
+from collector.publish.backoff import HELD_BACK_S, MAX_FATAL, MAX_SUSPECTS, Backoff, Suspects
 
 
 class Longest(random.Random):

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from collector.backoff import Backoff
 from collector.clock import Clock
-from collector.delivery import Delivery, UplinkOptions
 from collector.errors import PayloadRefused, UplinkError, UplinkLost, UplinkRefused
-from collector.feed import SpoolReader
 from collector.mqtt import Message, MqttOptions, MqttSession
-
-__all__ = ["Uplink", "UplinkOptions"]
+from collector.publish.backoff import Backoff
+from collector.publish.delivery import Delivery, UplinkOptions
+from collector.publish.feed import SpoolReader
 
 log = logging.getLogger(__name__)
 

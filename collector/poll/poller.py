@@ -12,12 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from collector.bus import Bus, BusPlan, LinkFactory, Surroundings
 from collector.clock import Clock
-from collector.intake import Intake
-from collector.schedule import NEVER
+from collector.poll.bus import Bus, BusPlan, LinkFactory, Surroundings
+from collector.poll.intake import Intake
+from collector.poll.schedule import NEVER
+from collector.poll.unit import Breaker
 from collector.types import BlockSpec
-from collector.unit import Breaker
 
 #: Two sweeps are at least this far apart: what comes due in between goes together. Answers are served when they
 #: arrive, not here; a wake-up of an idle machine costs more than a whole sweep.

@@ -7,8 +7,8 @@ is dropped when it surfaces.
 
 import heapq
 
+from collector.poll.unit import Unit
 from collector.types import BlockSpec
-from collector.unit import Unit
 from drivers.base import LinkCost, Request
 
 NEVER = float("inf")

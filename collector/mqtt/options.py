@@ -13,7 +13,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from collector.config_file import Broker, Tls
-from collector.tls import tls_context
+from collector.mqtt.tls import tls_context
 
 #: Largest packet taken and sent when the server sets no limit of its own: 16 rows of 64 KiB.
 MAX_PACKET = 1 << 20

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.intake import RECORD_BYTES, Intake
+from collector.poll.intake import RECORD_BYTES, Intake
 from collector.types import Outcome
 from tests.maps import untimed
 

@@ -4,7 +4,7 @@ import socket
 import ssl
 
 from collector.errors import PayloadRefused, UplinkError, UplinkLost, UplinkRefused
-from collector.tls import handshake_error
+from collector.mqtt.tls import handshake_error
 
 #: Reason code for a packet above the broker's limit, given with DISCONNECT (MQTT 5, 3.14.2.1) or, by mosquitto, PUBACK.
 PACKET_TOO_LARGE = 0x95

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.unit import Breaker, Standing, Unit
+from collector.poll.unit import Breaker, Standing, Unit
 from tests.maps import untimed
 
 START = 1000.0

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collector.clock import Clock
-from collector.intake import Intake
-from collector.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.poll.intake import Intake
+from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
-from collector.unit import Breaker, Standing, Unit
 from drivers.address import BusAddress
 from drivers.base import Link, LinkCost, Sink
 from drivers.errors import GATEWAY_EXCEPTIONS, PERMANENT_EXCEPTIONS, BadFrame, DeviceError, DeviceException, LinkError
