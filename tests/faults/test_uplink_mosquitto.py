@@ -10,12 +10,12 @@ import aiomqtt
 import pytest
 from pydantic import SecretStr
 
-from collector import backoff, confirmation
+from collector import confirmation
 from collector.clock import SystemClock
 from collector.config_file import Tls
 from collector.errors import UplinkError
 from collector.mqtt import MqttOptions, MqttSession
-from collector.publish import Uplink, UplinkOptions
+from collector.publish import Uplink, UplinkOptions, backoff
 from collector.spool import Spool
 from collector.types import Row
 from tests.waiting import until
