@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,38 +109,56 @@ class Daemon:
     async def _work(self, inventory: Inventory) -> Inventory | None:
         """Run one configuration; returns the next one, or None to end."""
         settings = inventory.settings
-        links = Links()
-        spool = await asyncio.to_thread(_open_spool, settings, self._clock)
-        pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
-        uplinks: list[Uplink] = []
-        health = Health(
-            settings.gateway, self._boot_id, pipeline, spool, lambda: [u.snapshot() for u in uplinks], self._clock
-        )
-        uplinks += [await self._uplink(uplink, settings, spool, health) for uplink in settings.uplink]
+        async with AsyncExitStack() as leaving:
+            links = Links()
+            leaving.callback(links.close)
+            spool = await asyncio.to_thread(_open_spool, settings, self._clock)
+            leaving.push_async_callback(asyncio.to_thread, spool.close)
+            pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
+            uplinks: list[Uplink] = []
+            health = Health(
+                settings.gateway, self._boot_id, pipeline, spool, lambda: [u.snapshot() for u in uplinks], self._clock
+            )
+            uplinks += [await self._uplink(uplink, settings, spool, health) for uplink in settings.uplink]
+            following = await self._collect(settings, pipeline, spool, uplinks, health)
+        await self._write_status(settings, health.snapshot())
+        return following
+
+    async def _collect(
+        self, settings: Settings, pipeline: Pipeline, spool: Spool, uplinks: list[Uplink], health: Health
+    ) -> Inventory | None:
         loop = asyncio.get_running_loop()
         spool.add_listener(lambda seq: loop.call_soon_threadsafe(_wake, uplinks, seq))
-        tasks = [
+        collecting = [
             asyncio.create_task(pipeline.run(), name="pipeline"),
             asyncio.create_task(self._watch(settings, pipeline, health), name="health"),
-            *(asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks),
         ]
-        log.info("collecting: %d buses, %d devices, %d points", *_size(settings, inventory))
+        publishing = [asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks]
+        log.info(
+            "collecting: %d buses, %d devices, %d points",
+            len(settings.bus),
+            len(settings.device),
+            pipeline.points,
+        )
         self._proven = settings
         # All this is here to stay until the next reload: a full collection over it would cost a tick now and then.
         gc.collect()
         gc.freeze()
         notify.ready()
         try:
-            following = await self._wait(tasks)
+            return await self._wait([*collecting, *publishing])
         finally:
             gc.unfreeze()
             if self._wish.stop:
                 notify.stopping()
-            await self._shut(tasks, pipeline, spool, uplinks)
-            links.close()
-            await asyncio.to_thread(spool.close)
-            await self._write_status(settings, health.snapshot())
-        return following
+            # The field first, then the disk, then the centres: what is on its way may arrive, what is not waits.
+            await _end(collecting)
+            async with asyncio.timeout(COMMIT_DEADLINE_S):
+                await pipeline.finish()
+            await self._drain(spool, uplinks)
+            await _end(publishing)
+            farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
+            await asyncio.gather(*farewells, return_exceptions=True)
 
     async def _uplink(self, uplink: UplinkSettings, settings: Settings, spool: Spool, health: Health) -> Uplink:
         gateway = settings.gateway
@@ -174,19 +193,6 @@ class Daemon:
                 except ConfigError as error:
                     log.error("reload refused, the running configuration goes on; %s", error)
                     notify.ready()
-
-    async def _shut(
-        self, tasks: "list[asyncio.Task[None]]", pipeline: Pipeline, spool: Spool, uplinks: list[Uplink]
-    ) -> None:
-        """The field first, then the disk, then the centres: what is on its way may arrive, what is not waits there."""
-        collecting, publishing = tasks[: -len(uplinks) or None], tasks[len(tasks) - len(uplinks) :]
-        await _end(collecting)
-        async with asyncio.timeout(COMMIT_DEADLINE_S):
-            await pipeline.finish()
-        await self._drain(spool, uplinks)
-        await _end(publishing)
-        farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
-        await asyncio.gather(*farewells, return_exceptions=True)
 
     async def _drain(self, spool: Spool, uplinks: list[Uplink]) -> None:
         """Wait until the centres that can be reached have confirmed everything, for a moment at most."""
@@ -259,7 +265,3 @@ def _open_spool(settings: Settings, clock: Clock) -> Spool:
     )
     spool.open()
     return spool
-
-
-def _size(settings: Settings, inventory: Inventory) -> tuple[int, int, int]:
-    return len(settings.bus), len(settings.device), len(inventory.points)

@@ -64,6 +64,7 @@ class Pipeline:
         self._tick_s = settings.poll.tick_s
         self._inventory = inventory
         points = inventory.points
+        self.points = len(points)
         demand = sum((2 * b.count + RECORD_BYTES) / b.interval_s for b in inventory.blocks)
         capacity = int(min(max(demand * INTAKE_S, INTAKE_MIN_BYTES), INTAKE_MAX_BYTES))
         self.intake = Intake(capacity)
