@@ -27,9 +27,9 @@ DEAD = "unit-2"
 #: From the start until the dead unit must be out of the way, and what is counted after that.
 SETTLE_S = 30.0
 COUNT_S = 40.0
-#: How late an answer may come. Deadline and this make no whole second, so that the twin's waits drift through all
-#: phases of the neighbours' intervals while they are counted.
-LATE_S = 1.25
+#: As in the profiles of slow units: longer than the neighbours' interval, so that each wait in vain costs a poll.
+TIMEOUT_S = 2.0
+LATE_S = 1.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -51,7 +51,7 @@ class Line:
             switch(site.units, DEAD, "silent")
         settings = Settings.model_validate(
             {
-                "bus": ({"name": name, "url": url, "late_s": LATE_S},),
+                "bus": ({"name": name, "url": url, "timeout_s": TIMEOUT_S, "late_s": LATE_S},),
                 "device": tuple(
                     {"name": p.name, "bus": name, "unit": p.unit, "profile": p.profile, "interval_s": 1.0}
                     for p in places
@@ -59,7 +59,7 @@ class Line:
             }
         )
         self._site, self._links = site, Links()
-        self._poller = Poller(Inventory(settings), self._links, Intake(1 << 20), SystemClock(), breaker)
+        self._poller = Poller(Inventory(settings), self._links, Intake(1 << 20), SystemClock(), breaker, lambda: 0.5)
         (bus,) = self._poller.buses
         self._neighbours = [unit for unit in bus.units if unit.device != DEAD]
         (self.dead,) = [unit for unit in bus.units if unit.device == DEAD]
