@@ -8,15 +8,13 @@ import logging
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from collector.clock import Clock
 from collector.poll.intake import Intake
+from collector.poll.plan import BusPlan, LinkFactory
 from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
-from drivers.address import BusAddress
-from drivers.base import Link, LinkCost, Sink
 from drivers.errors import GATEWAY_EXCEPTIONS, PERMANENT_EXCEPTIONS, BadFrame, DeviceError, DeviceException, LinkError
 
 log = logging.getLogger(__name__)
@@ -34,44 +32,6 @@ REOPEN_MIN_S = 1.0
 REOPEN_MAX_S = 60.0
 #: Weight of a new round trip in the running mean.
 RTT_WEIGHT = 0.1
-
-
-class UnitPlan(Protocol):
-    """What a bus needs to know of a device."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def unit(self) -> int: ...
-    @property
-    def timeout_s(self) -> float: ...
-    @property
-    def blocks(self) -> tuple[int, ...]: ...
-
-
-class BusPlan(Protocol):
-    """What a bus needs to know of itself."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def address(self) -> BusAddress: ...
-    @property
-    def timeout_s(self) -> float: ...
-    @property
-    def late_s(self) -> float | None: ...
-    @property
-    def cost(self) -> LinkCost: ...
-    @property
-    def load(self) -> float: ...
-    @property
-    def units(self) -> Sequence[UnitPlan]: ...
-
-
-class LinkFactory(Protocol):
-    """Makes the link of an address; `drivers.links.Links` is the real one."""
-
-    def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,33 +7,22 @@ those with something to do. Among the reads of a bus that are due the one with t
 import asyncio
 import random
 from array import array
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 
 from collector.clock import Clock
-from collector.poll.bus import Bus, BusPlan, LinkFactory, Surroundings
+from collector.poll.bus import Bus, Surroundings
 from collector.poll.intake import Intake
+from collector.poll.plan import LinkFactory, Plan
 from collector.poll.schedule import NEVER
 from collector.poll.unit import Breaker
-from collector.types import BlockSpec
 
 #: Two sweeps are at least this far apart: what comes due in between goes together. Answers are served when they
 #: arrive, not here; a wake-up of an idle machine costs more than a whole sweep.
 SWEEP_S = 0.01
 #: A sweep is made at least this often, as a sign of life for the watchdog.
 IDLE_SWEEP_S = 1.0
-
-
-class Plan(Protocol):
-    """Numbered blocks, the buses they belong to, and how a refused one is taken apart."""
-
-    @property
-    def blocks(self) -> Sequence[BlockSpec]: ...
-    @property
-    def buses(self) -> Sequence[BusPlan]: ...
-    def split(self, number: int) -> list[int]: ...
 
 
 class Poller:

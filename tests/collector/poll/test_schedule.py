@@ -126,7 +126,7 @@ def test_every_place_of_the_grid_is_asked_once_or_counted_as_skipped(interval, b
     read = a_read(0, interval)
     read.begin(begin)
     first, now = read.due, begin
-    assert begin - interval < first <= begin
+    assert begin - interval <= first <= begin  # a place, as exactly as floats name it
     for asked, wait in enumerate(waits, 1):
         now = max(now + wait, read.due)
         read.advance(now)
