@@ -18,9 +18,9 @@ from collector.clock import SystemClock
 #: What a device shows in the table: the first point of each of these units, in this order.
 HEADLINE_UNITS = ("kW", "W", "°C", "%RH", "%", "V", "A", "Hz", "kWh")
 HEADLINES = 4
-#: Points of one phase, or of quality: not what a device is looked at for.
-DETAILS = re.compile(r"_(a|b|c|n|ab|bc|ca|l[123]|unbalance|thd.*)$|^thd_|efficiency")
-REFRESH_S = 1.0
+#: A device is looked at for its sums and means, or else for one phase; never for the quality of its power.
+ONE_PHASE = re.compile(r"_(a|b|c|n|ab|bc|ca|l[123])$")
+POWER_QUALITY = re.compile(r"unbalance|thd|efficiency")
 
 
 @click.command(name="demo", short_help="Run a simulated hall end to end on this machine and count what arrived.")
@@ -88,7 +88,10 @@ def headline_points(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
     found = {}
     for device in site["device"]:
-        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point if not DETAILS.search(p.name)]
+        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point]
+        points.sort(
+            key=lambda point: DETAILS.search(point[0]) is not None
+        )  # sums and means first, else the first phase
         firsts = (next(((n, u) for n, u in points if u == unit), None) for unit in HEADLINE_UNITS)
         found[device["name"]] = [f for f in firsts if f is not None][:HEADLINES]
     return found
@@ -98,10 +101,11 @@ def hall_table(
     site: dict[str, Any], units: dict[str, list[tuple[str, str]]], latest: dict[tuple[str, str], float]
 ) -> Any:
     """The newest readings of every device, as a rich table."""
+    from rich import box
     from rich.table import Table
 
     bus_of = {bus["name"]: bus["url"] for bus in site["bus"]}
-    table = Table(title="the hall, as the database at the centre knows it", caption=_pue(latest))
+    table = Table(box=box.SIMPLE_HEAD, title="the hall, as the database at the centre knows it", caption=_pue(latest))
     for heading in ("device", "line", "profile"):
         table.add_column(heading, no_wrap=True)
     table.add_column("readings")
