@@ -21,6 +21,7 @@ HEADLINES = 4
 #: A device is looked at for its sums and means, or else for one phase; never for the quality of its power.
 ONE_PHASE = re.compile(r"_(a|b|c|n|ab|bc|ca|l[123])$")
 POWER_QUALITY = re.compile(r"unbalance|thd|efficiency")
+REFRESH_S = 1.0
 
 
 @click.command(name="demo", short_help="Run a simulated hall end to end on this machine and count what arrived.")
@@ -88,10 +89,8 @@ def headline_points(site: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
     found = {}
     for device in site["device"]:
-        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point]
-        points.sort(
-            key=lambda point: DETAILS.search(point[0]) is not None
-        )  # sums and means first, else the first phase
+        points = [(p.name, p.unit) for p in load_profile(device["profile"]).point if not POWER_QUALITY.search(p.name)]
+        points.sort(key=lambda point: ONE_PHASE.search(point[0]) is not None)
         firsts = (next(((n, u) for n, u in points if u == unit), None) for unit in HEADLINE_UNITS)
         found[device["name"]] = [f for f in firsts if f is not None][:HEADLINES]
     return found
