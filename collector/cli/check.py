@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+#: Above this share of a line there is little left for retries and probes.
+COMFORTABLE_LOAD = 0.7
+
 
 @click.command(name="check", short_help="Check a configuration and show the plan.")
 @click.argument(
@@ -85,45 +88,36 @@ def _block(block: Any) -> dict[str, Any]:
 
 def _show(plan: dict[str, Any], title: str) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
-    table = Table(title=f"{title}: good", title_justify="left")
-    for heading in ("bus", "device", "unit", "profile"):
-        table.add_column(heading, overflow="fold")  # the path of a serial adapter is long and told whole
-    for heading in ("points", "reads", "reads/s", "load"):
-        table.add_column(heading, justify="right")
+    console = Console()
+    console.print(f"{escape(title)}: good", highlight=False)
     for bus in plan["buses"]:
         load = bus["load"]
-        colour = "green" if load <= 0.7 else "yellow"
-        table.add_row(
-            f"[bold]{bus['name']}",
-            bus["line"],
-            "",
-            "",
-            "",
-            "",
-            f"{bus['reads_per_s']:g}",
-            f"[{colour}]{load:.1%}",
-            end_section=not bus["units"],
+        colour = "green" if load <= COMFORTABLE_LOAD else "yellow"
+        console.print()
+        console.print(
+            f"[bold]{escape(bus['name'])}[/]  {escape(bus['line'])}\n"
+            f"predicted load [{colour}]{load:.1%}[/], {bus['reads_per_s']:g} reads/s",
+            highlight=False,
+            soft_wrap=True,
         )
-        for i, unit in enumerate(bus["units"]):
-            reads = len(unit["blocks"])
-            per_s = sum(1 / b["interval_s"] for b in unit["blocks"])
-            last = i == len(bus["units"]) - 1
-            table.add_row(
-                "",
-                unit["device"],
-                str(unit["unit"]),
-                unit["profile"],
-                str(unit["points"]),
-                str(reads),
-                f"{per_s:.3g}",
-                "",
-                end_section=last,
-            )
-    console = Console()
-    console.print(table)
+        console.print(_units(bus["units"]))
     totals = f"{len(plan['buses'])} buses, {plan['devices']} devices, {plan['points']} points"
-    console.print(
-        f"{totals}, {plan['reads_per_s']:g} reads/s. Predicted load; `collector status` shows the measured one."
-    )
+    console.print(f"{totals}, {plan['reads_per_s']:g} reads/s. `collector status` shows the measured load.")
+
+
+def _units(units: list[dict[str, Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("device", "profile"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("unit", "points", "reads", "reads/s"):
+        table.add_column(heading, justify="right")
+    for unit in units:
+        per_s = sum(1 / b["interval_s"] for b in unit["blocks"])
+        counts = (str(unit["unit"]), str(unit["points"]), str(len(unit["blocks"])), f"{per_s:.3g}")
+        table.add_row(unit["device"], unit["profile"], *counts)
+    return table
