@@ -62,6 +62,10 @@ class Secret(Strict):
             return SecretStr(path.read_text(encoding="utf-8").rstrip("\r\n"))
         except OSError as error:
             raise _secret_error(f"file = {path}", error.strerror or str(error)) from error
+        except ValueError:  # its text may quote the secret
+            raise _secret_error(
+                f"file = {path}", "neither a path nor text that can be read", "UTF-8, one line"
+            ) from None
 
 
 def _secret_error(key: str, reason: str, hint: str = "") -> ConfigError:
@@ -76,14 +80,18 @@ class Tls(Strict):
     key: str | None = None  #: its private key; PEM
 
 
+#: MQTT counts a text's bytes in 16 bits and forbids NUL; nobody needs more than this.
+BrokerName = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
+
+
 class Broker(Strict):
     """An MQTT broker."""
 
     url: str = "mqtt://127.0.0.1:1883"  #: mqtts://host:port, or mqtt:// together with tls = "off"
     tls: Tls | Literal["off"] = Tls()  #: `"off"` only together with mqtt://
-    username: str | None = None  #: as the broker knows us
+    username: BrokerName | None = None  #: as the broker knows us
     password: Secret | None = None  #: where it is kept
-    client_id: str | None = None  #: None: made from gateway or centre name; must be unique at the broker
+    client_id: BrokerName | None = None  #: None: made from gateway or centre name; must be unique at the broker
     version: Literal["5", "3.1.1"] = "5"  #: `"3.1.1"` for a broker that knows nothing newer
     #: a sign of life is sent after this long without another packet
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
@@ -100,6 +108,12 @@ class Broker(Strict):
             _ = parts.port
         except ValueError:
             raise ValueError("the port is out of range: give a number from 1 to 65535") from None
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError("no host can have this name: see the dots, at most 63 characters between them") from None
+        if "\0" in parts.hostname:
+            raise ValueError("no host can have this name: it holds a NUL")
         return url
 
     @model_validator(mode="after")
@@ -134,7 +148,7 @@ def read(path: Path) -> dict[str, Any]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([Finding(str(path), "(file)", "", error.strerror or str(error))]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # syntax, encoding, numbers and depths beyond all reason
         raise ConfigError([Finding(str(path), "(syntax)", "", str(error), "the file is not valid TOML")]) from error
     return data
 

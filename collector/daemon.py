@@ -16,7 +16,7 @@ from typing import Any
 
 from collector import notify
 from collector.clock import Clock, SystemClock
-from collector.errors import ConfigError, SpoolError
+from collector.errors import ConfigError, Finding, SpoolError
 from collector.health import Health, write_status
 from collector.inventory import Inventory, check_load
 from collector.kernels import warm
@@ -79,7 +79,7 @@ class Daemon:
             at_work = inventory.settings
             try:
                 inventory = await self._work(inventory)
-            except (ConfigError, SpoolError) as error:
+            except (ConfigError, SpoolError, OSError, ValueError) as error:
                 if self._proven is None or self._proven is at_work:
                     raise
                 log.error("reload undone, the former configuration goes on; %s", error)
@@ -121,7 +121,7 @@ class Daemon:
             )
             uplinks += [await self._uplink(uplink, settings, spool, health) for uplink in settings.uplink]
             following = await self._collect(settings, pipeline, spool, uplinks, health)
-        await self._write_status(settings, health.snapshot())
+        await self._write_status(settings, {**health.snapshot(), "stopped": following is None})
         return following
 
     async def _collect(
@@ -146,15 +146,18 @@ class Daemon:
         gc.freeze()
         notify.ready()
         try:
-            return await self._wait([*collecting, *publishing])
+            return await self._wait([*collecting, *publishing], settings, pipeline, spool)
         finally:
             gc.unfreeze()
             if self._wish.stop:
                 notify.stopping()
             # The field first, then the disk, then the centres: what is on its way may arrive, what is not waits.
             await _end(collecting)
-            async with asyncio.timeout(COMMIT_DEADLINE_S):
-                await pipeline.finish()
+            try:
+                async with asyncio.timeout(COMMIT_DEADLINE_S):
+                    await pipeline.finish()
+            except TimeoutError:
+                log.error("the disk took no commit in %.0f s: the last tick is lost", COMMIT_DEADLINE_S)
             await self._drain(spool, uplinks)
             await _end(publishing)
             farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
@@ -173,7 +176,9 @@ class Daemon:
         )
         return Uplink(options, mqtt, spool, topic_prefix=prefix, status=health.summary, clock=self._clock)
 
-    async def _wait(self, tasks: list[asyncio.Task[None]]) -> Inventory | None:
+    async def _wait(
+        self, tasks: list[asyncio.Task[None]], settings: Settings, pipeline: Pipeline, spool: Spool
+    ) -> Inventory | None:
         """Until a signal asks for something or a task ends, which none of them may."""
         while True:
             signalled = asyncio.create_task(self._wish.changed.wait())
@@ -189,8 +194,10 @@ class Daemon:
                 self._wish.reload = False
                 notify.reloading(int(self._clock.mono() * 1e6))
                 try:
-                    return await asyncio.to_thread(self._load)
-                except ConfigError as error:
+                    inventory = await asyncio.to_thread(self._load)
+                    _refuse_stranding(settings, inventory.settings, pipeline.held_rows, spool.stats().rows)
+                    return inventory
+                except Exception as error:  # whatever a file can hold: it must not end what runs
                     log.error("reload refused, the running configuration goes on; %s", error)
                     notify.ready()
 
@@ -252,6 +259,23 @@ async def _end(tasks: "list[asyncio.Task[None]]") -> None:
 def _wake(uplinks: list[Uplink], seq: int) -> None:
     for uplink in uplinks:
         uplink.committed(seq)
+
+
+def _refuse_stranding(old: Settings, new: Settings, held_rows: int, spooled_rows: int) -> None:
+    """Raises ConfigError when a reload would leave accepted rows where nobody delivers them any more."""
+    findings = []
+    waiting = f"{spooled_rows} rows still wait in {old.spool.path}"
+    hint = "let them be delivered first, or stop the daemon and move the spool away"
+    if spooled_rows and new.gateway != old.gateway:
+        findings.append(Finding("reload", "gateway", "", f"the name changes while {waiting} under the old one", hint))
+    if spooled_rows and new.spool.path != old.spool.path:
+        findings.append(Finding("reload", "spool.path", repr(new.spool.path), waiting, hint))
+    if held_rows:
+        findings.append(
+            Finding("reload", "spool", "", f"the disk takes no rows, {held_rows} wait in memory", "see the log")
+        )
+    if findings:
+        raise ConfigError(findings)
 
 
 def _open_spool(settings: Settings, clock: Clock) -> Spool:

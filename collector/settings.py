@@ -19,6 +19,7 @@ RESERVED_TAGS = frozenset({"city", "site", "gateway", "device", "time"})
 #: Unit 0 is broadcast and 248-255 are reserved on a serial line (Modbus over serial line V1.02, 2.2).
 SERIAL_UNITS = range(1, 248)
 
+FilePath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
@@ -59,7 +60,7 @@ class Aggregate(Strict):
 class Spool(Strict):
     """The disk that everything published waits on until every centre has confirmed it."""
 
-    path: str = "/var/lib/collector/spool.db"  #: the file; on a local disk, never on a network share
+    path: FilePath = "/var/lib/collector/spool.db"  #: the file; on a local disk, never on a network share
     max_mb: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  #: oldest rows are dropped, and counted, above this
     reserve_mb: Annotated[int, Field(ge=8, le=1024)] = 8  #: kept free so that a full disk can be emptied
 
@@ -202,7 +203,8 @@ def _is_serial(url: object) -> bool:
 def _unit_findings(device: dict[str, Any], key: str, serial: set[str], file: str) -> list[Finding]:
     """What a network device may be called but no unit on a serial line."""
     unit = device.get("unit")
-    if device.get("bus") not in serial or not isinstance(unit, int) or unit in SERIAL_UNITS:
+    bus = device.get("bus")
+    if not isinstance(bus, str) or bus not in serial or not isinstance(unit, int) or unit in SERIAL_UNITS:
         return []
     return [Finding(file, key, str(unit), "no such unit on a serial line", "give a number from 1 to 247")]
 
@@ -255,5 +257,5 @@ def _profile_findings(
     return [
         Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")
         for p in (wanted if isinstance(wanted, list) else ())
-        if p not in known
+        if not isinstance(p, str) or p not in known
     ]

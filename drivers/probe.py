@@ -47,7 +47,7 @@ class Report:
     def advice(self) -> list[str]:
         """What to try next when something is wrong."""
         lines = list(_suspicions(self))
-        if not (self.present or self.lost or self.gateway_refusals):
+        if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
             lines += _SILENCE[self.address.kind]
         return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
 
@@ -86,7 +86,9 @@ def _suspicions(report: Report) -> list[str]:
         )
     elif report.late:
         lines.append(f"{report.late} answers came late or from another unit: raise --timeout, check the unit numbers")
-    if report.statistics.bad_frames:
+    if report.statistics.bad_frames and report.address.kind == "tcp":
+        lines.append("what answers there does not speak Modbus TCP: is the port right? (502 is usual)")
+    elif report.statistics.bad_frames:
         lines.append(f"{report.statistics.bad_frames} answers were damaged: noise, or two units with one number")
     return lines
 

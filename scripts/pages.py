@@ -40,7 +40,7 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
     """`command` and all below it, each with its full name."""
     yield name, command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=name)
+        context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             assert found is not None
@@ -48,7 +48,9 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
 
 
 def help_of(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+    context = click.Context(
+        command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=["-h", "--help"]
+    )
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 

@@ -395,3 +395,42 @@ def test_sighup_with_a_spool_that_cannot_be_opened_goes_back_to_the_old_configur
     assert service.stop() == 0
     assert bench.spooled("meter")
     assert (bench.directory / "no spool").read_text() == "something else"
+
+
+# --- a reload must not end or strand anything ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '[[device]]\nname = "x"\nbus = ["b"]\nprofile = "eastron/sdm630"\n',
+        '[[device]]\nname = "x"\nbus = "b"\nprofile = "eastron/sdm630"\npoints = [["p"]]\n',
+        "x = " + "[" * 5000,
+        "x = " + "9" * 5000,
+    ],
+    ids=["bus-is-a-list", "point-is-a-list", "deep", "long-number"],
+)
+def test_whatever_a_file_holds_it_is_one_clear_error(tmp_path, line):
+    from collector.errors import ConfigError
+    from collector.settings import load_settings
+
+    path = tmp_path / "collector.toml"
+    path.write_text(line)
+    with pytest.raises(ConfigError):
+        load_settings(path)
+
+
+def test_a_reload_that_would_strand_rows_is_refused_by_name():
+    from collector.daemon import _refuse_stranding
+    from collector.errors import ConfigError
+    from collector.settings import Gateway, Settings, Spool
+
+    old = Settings()
+    renamed = old.model_copy(update={"gateway": Gateway(site="other")})
+    moved = old.model_copy(update={"spool": Spool(path="/elsewhere/spool.db")})
+    for new in (renamed, moved):
+        _refuse_stranding(old, new, held_rows=0, spooled_rows=0)
+        with pytest.raises(ConfigError, match="7 rows still wait"):
+            _refuse_stranding(old, new, held_rows=0, spooled_rows=7)
+    with pytest.raises(ConfigError, match="3 wait in memory"):
+        _refuse_stranding(old, old, held_rows=3, spooled_rows=0)

@@ -20,7 +20,7 @@ from collector.bridge.settings import Settings, load_settings
 from collector.bridge.store import open_store
 from collector.bridge.subscribe import Inbox
 from collector.clock import Clock, SystemClock
-from collector.errors import ConfigError, Finding, UplinkError
+from collector.errors import CollectorError, ConfigError, Finding, UplinkError
 from collector.mqtt import MqttOptions, MqttSession, options_from
 
 log = logging.getLogger(__name__)
@@ -199,8 +199,17 @@ async def _run(config: Path) -> bool:
     for signum, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload)):
         loop.add_signal_handler(signum, event.set)
     settings: Settings | None = load_settings(config)
+    proven: Settings | None = None
     while settings is not None:
-        bridge = await loop.run_in_executor(None, Bridge, settings)
+        try:
+            bridge = await loop.run_in_executor(None, Bridge, settings)
+        except (CollectorError, OSError, ValueError) as error:
+            if proven is None:
+                raise
+            log.error("configuration not reloaded, the old one goes on: %s", error)
+            settings, proven = proven, None
+            continue
+        proven = settings
         ended = asyncio.Event()
         work = asyncio.create_task(bridge.run(ended))
         settings = await _until_told(config, work, stop, reload)
@@ -225,7 +234,7 @@ async def _until_told(
         try:
             settings = load_settings(config)
             await asyncio.get_running_loop().run_in_executor(None, plan, settings)
-        except ConfigError as error:
+        except Exception as error:  # whatever a file can hold: it must not end what runs
             log.error("configuration not reloaded, the old one goes on: %s", error)
         else:
             log.info("configuration reloaded")

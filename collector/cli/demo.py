@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from collector.cli import DEVICE_FAULT
+from collector.cli import CANNOT_OPEN, DEVICE_FAULT
 from collector.clock import SystemClock
 
 #: What a device shows in the table: the first point of each of these units, in this order.
@@ -44,7 +44,11 @@ def command(seconds: float, seed: int, keep: Path | None, as_json: bool) -> None
         signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
     )  # through `finally`: no part is left behind
     directory = keep or Path(tempfile.mkdtemp(prefix="collector-demo-"))
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        click.echo(f"collector: --keep {directory}: {error.strerror}", err=True)
+        raise SystemExit(CANNOT_OPEN) from None
     demo = Demo(directory.absolute(), seed)
     try:
         if not as_json:
@@ -110,7 +114,7 @@ def hall_table(
     table.add_column("readings")
     for device in site["device"]:
         name = device["name"]
-        shown = [f"{latest[name, f]:g} {u}" for f, u in units[name] if (name, f) in latest]
+        shown = [f"{latest[name, f]:g}\N{NO-BREAK SPACE}{u}" for f, u in units[name] if (name, f) in latest]
         table.add_row(name, bus_of[device["bus"]].partition("://")[0], device["profile"], "   ".join(shown) or "-")
     return table
 

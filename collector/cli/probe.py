@@ -49,7 +49,7 @@ def command(
     raw: bool,
     as_json: bool,
 ) -> None:
-    r"""Ask the device at URL whether it is there, who it is, how fast it answers and what it says. Reads only.
+    """Ask the device at URL whether it is there, who it is, how fast it answers and what it says. Reads only.
 
     URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://HOST:PORT. TABLE is holding, input,
     coil or discrete; ADDRESS counts from 0 as on the wire. 40001+10 in the old counting works as well. An exception

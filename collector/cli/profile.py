@@ -33,7 +33,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group(name="profile", short_help="List, show and check device profiles.")
 def command() -> None:
-    r"""List, show and check device profiles: what a model of device says at which register.
+    """List, show and check device profiles: what a model of device says at which register.
 
     \b
     Example:  collector profile show eastron/sdm630
@@ -45,7 +45,7 @@ def command() -> None:
 @_as_json
 @click.option("--markdown", is_flag=True, help="Print the table of docs/profiles.md.")
 def list_(search: tuple[Path, ...], as_json: bool, markdown: bool) -> None:
-    r"""List all profiles, ours and the site's.
+    """List all profiles, ours and the site's.
 
     \b
     Example:  collector profile list --json
@@ -72,7 +72,7 @@ def list_(search: tuple[Path, ...], as_json: bool, markdown: bool) -> None:
 @_search
 @_as_json
 def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
-    r"""Show every point of the profile NAME (vendor/model, or a file that ends in .toml).
+    """Show every point of the profile NAME (vendor/model, or a file that ends in .toml).
 
     addr is the vendor's number, wire the function code and the 0-based address as sent.
 
@@ -108,7 +108,7 @@ def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_as_json
 def check(files: tuple[Path, ...], as_json: bool) -> None:
-    r"""Check profile FILES: form, map and golden frames. Lists every mistake; exit code 2 when there is one.
+    """Check profile FILES: form, map and golden frames. Lists every mistake; exit code 2 when there is one.
 
     \b
     Example:  collector profile check /etc/collector/profiles/acme/m7.toml

@@ -4,6 +4,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def command(config: Path, log_level: str) -> None:
 
     Example:  collector run --config config/examples/one-meter.toml
     """
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # until the daemon listens: a reload that comes early is no reason to die
     from collector.daemon import Daemon
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a traceback of every thread in the journal

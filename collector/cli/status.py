@@ -28,7 +28,8 @@ BUSIEST = 5
 def command(path: Path, as_json: bool) -> None:
     """Show buses, devices, spool and uplinks of the running daemon.
 
-    Exit code 0 when every device is up, 1 when one is not or the status is stale, 3 when there is none.
+    Exit code 0 when every device is up, 1 when one is not, the daemon has stopped or the status is stale, 3 when there
+    is none.
 
     Example:  collector status --file demo-data/status.json
     """
@@ -38,7 +39,7 @@ def command(path: Path, as_json: bool) -> None:
         status = json.loads(path.read_text(encoding="utf-8"))
         age_s = (SystemClock.now_ns() - status["ts_ns"]) / 1e9
         stale = age_s > STALE_S
-        well = not stale and all(device["state"] == "up" for device in status["devices"])
+        well = not stale and not status.get("stopped") and all(device["state"] == "up" for device in status["devices"])
         report = [] if as_json else list(_report(status, age_s, stale))  # all of it or nothing
     except OSError as error:
         click.echo(f"{path}: {error.strerror}: is the daemon running, with this health.status_file?", err=True)
@@ -66,6 +67,8 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
 
     where = f"{status['city']}/{status['site']}/{status['gateway']}"
     warning = f"  [red]STALE: {age_s:.0f} s old; the daemon does not run or hangs[/]" if stale else ""
+    if status.get("stopped"):
+        warning = f"  [red]STOPPED {age_s:.0f} s ago, in good order[/]"
     yield f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}{warning}"
     yield _devices(status["devices"])
     busiest = sorted(status["buses"], key=lambda b: b["load"], reverse=True)[:BUSIEST]
@@ -78,10 +81,7 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
         if bus["error"]:
             yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"
     for uplink in status["uplinks"]:
-        told = ", ".join(
-            f"{key} {value}" for key, value in uplink.items() if key != "centre" and value not in ("", None)
-        )
-        yield f"centre {escape(str(uplink['centre']))}: {escape(told)}"
+        yield f"centre {escape(str(uplink['centre']))}: {escape(_uplink(uplink))}"
     spool, pipeline = status["spool"], status["pipeline"]
     dropped = spool["dropped_points"] or "nothing"
     yield f"spool: {spool['rows']} rows, {spool['bytes'] / 1e6:.1f} MB waiting; dropped {dropped}"
@@ -89,6 +89,14 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
         f"readings {pipeline['readings']}, without value {pipeline['bad']}, published {pipeline['kept']}, "
         f"rows committed {pipeline['rows']}, held {pipeline['held_rows']}, last tick {1000 * pipeline['tick_s']:.1f} ms"
     )
+
+
+def _uplink(uplink: dict[str, Any]) -> str:
+    """State first, then what is not zero; why it was lost only while it is."""
+    state = uplink["state"]
+    hidden = {"centre", "state", "since_s", "last_error" if state == "connected" else "centre"}
+    told = [f"{key} {value}" for key, value in uplink.items() if key not in hidden and value not in ("", None, 0)]
+    return f"{state} for {uplink.get('since_s', 0):.0f} s; {', '.join(told)}"
 
 
 def _devices(devices: list[dict[str, Any]]) -> Any:

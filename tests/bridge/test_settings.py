@@ -103,3 +103,11 @@ def test_a_store_that_is_ambiguous_or_carries_a_secret_is_refused(tmp_path, text
 def test_a_topic_filter_outside_the_data_branch_is_refused(tmp_path, topic):
     with pytest.raises(ConfigError, match="topic filter"):
         load_settings(write(tmp_path, f'[subscribe]\ntopics = ["{topic}"]'))
+
+
+def test_the_example_fits_the_gateways_of_the_other_examples():
+    bridge = load_settings(ROOT / "config" / "examples" / "bridge.toml")
+    for name in ("one-meter", "rtu-bus", "full-room"):
+        gateway = tomllib.loads((ROOT / "config" / "examples" / f"{name}.toml").read_text())
+        assert gateway["gateway"]["city"] == bridge.centre.city
+        assert bridge.centre.name in [uplink["centre"] for uplink in gateway["uplink"]]

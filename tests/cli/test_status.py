@@ -51,7 +51,7 @@ def test_all_up_is_exit_code_0_and_shows_devices_uplinks_and_spool(tmp_path):
         "sz/ft1/gw-a",
         "meter-1",
         "up",
-        "centre east: state connected",
+        "centre east: connected for",
         "spool: 3 rows",
         "mains 1.2% (1.4%)",
         "readings 1000",
@@ -124,3 +124,11 @@ def test_json_is_the_status_as_written_with_its_age(tmp_path):
     assert told.pop("age_s") >= 120
     assert told.pop("stale") is True
     assert told == json.loads(path.read_text())
+
+
+def test_a_daemon_that_stopped_in_good_order_does_not_look_up(tmp_path):
+    path = written(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "stopped": True}))
+    done = ask(path)
+    assert done.returncode == 1
+    assert "STOPPED" in done.stdout
