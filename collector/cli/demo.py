@@ -17,7 +17,7 @@ from collector.clock import SystemClock
 
 #: What a device shows in the table: the first point of each of these units, in this order.
 HEADLINE_UNITS = ("kW", "W", "°C", "%RH", "%", "V", "A", "Hz", "kWh")
-HEADLINES = 4
+HEADLINES = 3  # what fits beside the rest in 80 columns
 #: A device is looked at for its sums and means, or else for one phase; never for the quality of its power.
 ONE_PHASE = re.compile(r"_(a|b|c|n|ab|bc|ca|l[123])$")
 POWER_QUALITY = re.compile(r"unbalance|thd|efficiency")
@@ -114,7 +114,7 @@ def hall_table(
     table.add_column("readings")
     for device in site["device"]:
         name = device["name"]
-        shown = [f"{latest[name, f]:g}\N{NO-BREAK SPACE}{u}" for f, u in units[name] if (name, f) in latest]
+        shown = [f"{latest[name, f]:g} {u}" for f, u in units[name] if (name, f) in latest]
         table.add_row(name, bus_of[device["bus"]].partition("://")[0], device["profile"], "   ".join(shown) or "-")
     return table
 
