@@ -114,8 +114,8 @@ def hall_table(
     table.add_column("readings")
     for device in site["device"]:
         name = device["name"]
-        shown = [f"{latest[name, f]:g} {u}" for f, u in units[name] if (name, f) in latest]
-        table.add_row(name, bus_of[device["bus"]].partition("://")[0], device["profile"], "   ".join(shown) or "-")
+        shown = [f"{round(latest[name, f], 2):g} {u}" for f, u in units[name] if (name, f) in latest]
+        table.add_row(name, bus_of[device["bus"]].partition("://")[0], device["profile"], "  ".join(shown) or "-")
     return table
 
 
