@@ -1,7 +1,7 @@
 # Everything here may be run again at any time: what is already there is left alone.
 SECONDS ?= 30
 
-.PHONY: help demo test check bench venv clean
+.PHONY: help demo test check bench nightly venv clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -24,6 +24,11 @@ bench: ## Run every benchmark, print it and leave benchmarks/results/*.json
 	@scripts/setup-apt
 	@scripts/setup-venv demo dev
 	@scripts/bench
+
+nightly: ## The fuzz tests with sixty times the inputs
+	@scripts/setup-apt
+	@scripts/setup-venv demo dev
+	@FUZZ_INPUTS=90000 scripts/test -k "fuzz or hostile" --timeout 1800
 
 venv: ## The Python environment in .venv with everything for working on the code
 	@scripts/setup-venv demo dev
