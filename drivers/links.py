@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from drivers.address import BusAddress
 from drivers.base import Link, Sink
-from drivers.modbus.link_rtu import RtuLink, Trace, Wire
-from drivers.modbus.link_rtu_tcp import RtuTcpWire
-from drivers.modbus.link_serial import SerialWire
+from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.tcp_pool import TcpPool
+from drivers.wires.base import Trace, Wire
+from drivers.wires.serial_port import SerialWire
+from drivers.wires.tcp_stream import TcpWire
 
 #: A device may acknowledge late when it is busy, and one lost segment costs 0.2 s and more: never cut before this.
 MIN_USER_TIMEOUT_S = 1.0
@@ -51,7 +52,7 @@ class Links:
             wire: Wire = SerialWire(address)
             least_s = MIN_LATE_S
         else:
-            wire = RtuTcpWire(self._pool, address, user_timeout_s=user_timeout_s)
+            wire = TcpWire(self._pool, address, user_timeout_s=user_timeout_s)
             least_s = MIN_LATE_REMOTE_S
         if late_s is None:
             late_s = max(least_s, LATE_FACTOR * timeout_s)

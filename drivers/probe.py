@@ -7,10 +7,10 @@ from drivers.address import BusAddress
 from drivers.base import READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, Request
 from drivers.errors import GATEWAY_EXCEPTIONS, DeviceError, DeviceException, DriverError, LinkLost, LinkUnavailable
 from drivers.identify import identify
-from drivers.modbus.link_rtu import Trace
 from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
 from drivers.profile import Profile
 from drivers.session import Session, Statistics
+from drivers.wires.base import Trace
 
 #: Questions without any answer, after which a unit counts as silent.
 SILENT_AFTER = 3

@@ -9,8 +9,9 @@ from drivers.address import BusAddress, parse_bus
 from drivers.base import Link, Request
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, LinkUnavailable, NoAnswer
 from drivers.links import Links
-from drivers.modbus.link_rtu import RtuLink, Trace
+from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.tcp_connection import CONNECT_S
+from drivers.wires.base import Trace
 
 #: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
 OPEN_S = 2 * CONNECT_S

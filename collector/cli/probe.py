@@ -14,9 +14,9 @@ from collector.cli import CANNOT_OPEN, DEVICE_FAULT, USAGE
 if TYPE_CHECKING:
     from drivers.address import BusAddress
     from drivers.base import Request
-    from drivers.modbus.link_rtu import Trace
     from drivers.probe import Report
     from drivers.profile import Profile
+    from drivers.wires.base import Trace
 
 _READ = re.compile(r"(?:(?P<table>[a-z]+):)?(?P<address>\d+)(?:\+(?P<count>\d+))?")
 #: First digit of the old five- or six-digit numbers, which count from 1.

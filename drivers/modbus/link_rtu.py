@@ -1,42 +1,18 @@
-"""Modbus RTU on any wire that carries bytes: a serial port (link_serial) or through a serial server (link_rtu_tcp)."""
+"""Modbus RTU on any wire: a serial port, or through a serial server."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import DeviceError, LinkError, LinkLost
 from drivers.modbus.rtu import QUESTION_BYTES, answer_length
 from drivers.modbus.rtu_exchange import Outcome, RtuExchange, gap_s
+from drivers.wires.base import Trace, Wire
 
 #: A good answer is this much longer than its data: unit, function, byte count, CRC.
 _ANSWER_OVERHEAD = 5
 #: An owner's timer may fire this much too early.
 _TIMER_SLACK_S = 0.001
-
-
-#: Called with "tx" or "rx" and the bytes as they went over the wire.
-Trace = Callable[[str, bytes], None]
-
-
-class Wire(Protocol):
-    """Carries bytes; reports to the RtuLink it was given by `attach`."""
-
-    subject: str
-    remote: bool  #: behind a network: that it is open does not prove that a line is connected
-
-    def attach(self, link: "RtuLink") -> None:
-        """Report to `link`: `wire_opened`, `wire_received`, `wire_lost`, never from inside a call of the wire."""
-
-    def open(self) -> None: ...
-
-    def write(self, frame: bytes, earliest_s: float) -> None:
-        """Transmit. The answer cannot be complete before `earliest_s`: the wire need not look for it until then."""
-
-    def waiting_bytes(self) -> bytes:
-        """What can be read at once; b"" also when the wire is lost, which is reported otherwise."""
-
-    def close(self) -> None: ...
 
 
 class RtuLink:

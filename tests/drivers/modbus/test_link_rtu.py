@@ -16,8 +16,8 @@ from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceException, LinkLost, LinkUnavailable
 from drivers.links import Links
-from drivers.modbus.link_serial import SerialWire
 from drivers.modbus.rtu import encode, seal
+from drivers.wires.serial_port import SerialWire
 from tests.drivers.modbus.line import Recorder, data_of, perfect_frame, pty_device, tcp_device
 from tests.waiting import until
 
@@ -282,7 +282,7 @@ def test_a_port_without_permission_names_the_group():
 import os
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable
-from drivers.modbus.link_serial import open_port
+from drivers.wires.serial_port import open_port
 master, slave = os.openpty()
 path = os.ttyname(slave)
 os.chmod(path, 0)

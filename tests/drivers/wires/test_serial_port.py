@@ -12,7 +12,7 @@ import pytest
 
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable
-from drivers.modbus.link_serial import close_port, open_port
+from drivers.wires.serial_port import close_port, open_port
 
 ROOT = Path(__file__).resolve().parents[3]
 TIOCGEXCL = 0x80045440  # asm-generic/ioctls.h; not in termios
@@ -45,7 +45,7 @@ def test_a_port_in_use_is_refused_to_a_second_user_of_ours(line: str) -> None:
 
 def test_a_killed_owner_leaves_no_lock_on_a_pseudo_terminal(line: str) -> None:
     """EBUSY would meet every later open that is not root's, for as long as the other end lives."""
-    code = "import os, sys; from drivers.address import parse_bus; from drivers.modbus.link_serial import open_port\n"
+    code = "import os, sys; from drivers.address import parse_bus; from drivers.wires.serial_port import open_port\n"
     code += "port = open_port(parse_bus(sys.argv[1])); os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", code, f"serial://{line}"], cwd=ROOT, timeout=20, check=False)
     assert killed.returncode == -9

@@ -1,4 +1,4 @@
-"""A serial port as the wire of an RtuLink: opened exclusively, read and written without blocking."""
+"""A serial port as a wire: opened exclusively, read and written without blocking."""
 
 import asyncio
 import errno
@@ -12,8 +12,8 @@ import serial
 
 from drivers.address import BusAddress
 from drivers.errors import LinkError, LinkLost, LinkUnavailable
-from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.reasons import reason_and_hint
+from drivers.wires.base import WireOwner
 
 #: One read takes at most this much; what is left wakes the event loop again.
 READ_BYTES = 512
@@ -41,14 +41,14 @@ class SerialWire:
     def __init__(self, address: BusAddress) -> None:
         self._address = address
         self.subject = str(address)
-        self._link: RtuLink | None = None
+        self._owner: WireOwner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[serial.Serial] | None = None
         self._port: serial.Serial | None = None
         self._listen: asyncio.TimerHandle | None = None
 
-    def attach(self, link: RtuLink) -> None:
-        self._link = link
+    def attach(self, owner: WireOwner) -> None:
+        self._owner = owner
 
     def open(self) -> None:
         if self._opening is not None or self._port is not None:
@@ -58,7 +58,7 @@ class SerialWire:
         self._opening = self._loop.run_in_executor(None, open_port, self._address)
         self._opening.add_done_callback(self._opened)
 
-    def write(self, frame: bytes, earliest_s: float) -> None:
+    def write(self, frame: bytes, earliest_s: float = 0.0) -> None:
         assert self._port is not None
         assert self._loop is not None
         try:
@@ -103,15 +103,15 @@ class SerialWire:
                 close_port(opening.result())
             return
         self._opening = None
-        assert self._link is not None
+        assert self._owner is not None
         if isinstance(error, LinkError):
-            self._link.wire_lost(error)
+            self._owner.wire_lost(error)
         elif error is not None:
             raise error
         else:
             self._port = opening.result()
             self._listen_again()
-            self._link.wire_opened()
+            self._owner.wire_opened()
 
     def _listen_again(self) -> None:
         self._listen = None
@@ -120,7 +120,7 @@ class SerialWire:
 
     def _readable(self) -> None:
         assert self._port is not None
-        assert self._link is not None
+        assert self._owner is not None
         try:
             data = os.read(self._port.fd, READ_BYTES)
         except BlockingIOError:
@@ -129,14 +129,14 @@ class SerialWire:
             self._lost(self._port, error)
             return
         if data:
-            self._link.wire_received(data)
+            self._owner.wire_received(data)
         else:  # the line was hung up; looking again would spin
             self._lost(self._port, OSError(errno.EIO, ""))
 
     def _lost(self, port: serial.Serial, error: OSError) -> None:
         if self._port is port:
-            assert self._link is not None
-            self._link.wire_lost(LinkLost(f"{self.subject}: port lost: {reason_and_hint(error)}"))
+            assert self._owner is not None
+            self._owner.wire_lost(LinkLost(f"{self.subject}: port lost: {reason_and_hint(error)}"))
 
 
 def open_port(address: BusAddress) -> serial.Serial:

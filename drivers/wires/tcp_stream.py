@@ -1,17 +1,19 @@
-"""A serial server as the wire of an RtuLink: RTU frames in a TCP stream, without any header."""
+"""A serial server as a wire: the bytes of its line in a TCP stream, without any header."""
 
 from drivers.address import BusAddress
 from drivers.errors import LinkError
-from drivers.modbus.link_rtu import RtuLink
-from drivers.modbus.rtu import MAX_BUFFER
 from drivers.modbus.tcp_connection import CONNECT_S, TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
+from drivers.wires.base import WireOwner
+
+#: One read takes at most this much; what is left wakes the event loop again.
+READ_BYTES = 512
 
 
-class RtuTcpWire(TcpConnection):
+class TcpWire(TcpConnection):
     """One connection to a serial server."""
 
-    __slots__ = ("_link",)
+    __slots__ = ("_owner",)
     remote = True
 
     def __init__(
@@ -19,44 +21,44 @@ class RtuTcpWire(TcpConnection):
     ) -> None:
         subject = str(address)
         super().__init__(pool, subject, address.host, address.port, user_timeout_s=user_timeout_s, connect_s=connect_s)
-        self._link: RtuLink | None = None
+        self._owner: WireOwner | None = None
 
-    def attach(self, link: RtuLink) -> None:
-        self._link = link
+    def attach(self, owner: WireOwner) -> None:
+        self._owner = owner
 
     def open(self) -> None:
         self.connect()
 
-    def write(self, frame: bytes, earliest_s: float) -> None:
+    def write(self, frame: bytes, earliest_s: float = 0.0) -> None:
         self.transmit(frame)
 
     def waiting_bytes(self) -> bytes:
         assert self._sock is not None
         try:
-            return self._sock.recv(MAX_BUFFER)
+            return self._sock.recv(READ_BYTES)
         except OSError:
             return b""
 
     def connected(self) -> None:
-        assert self._link is not None
-        self._link.wire_opened()
+        assert self._owner is not None
+        self._owner.wire_opened()
 
     def readable(self) -> None:
-        assert self._link is not None
+        assert self._owner is not None
         if self._sock is None:
             return
         try:
-            data = self._sock.recv(MAX_BUFFER)
+            data = self._sock.recv(READ_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self.drop_ended(error)
             return
         if data:
-            self._link.wire_received(data)
+            self._owner.wire_received(data)
         else:
             self.drop_ended(None)
 
     def gone(self, error: LinkError) -> None:
-        assert self._link is not None
-        self._link.wire_lost(error)
+        assert self._owner is not None
+        self._owner.wire_lost(error)

@@ -1,0 +1,1 @@
+"""Wires: what carries the bytes of a serial protocol, whichever protocol it is."""
