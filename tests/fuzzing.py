@@ -1,4 +1,4 @@
-"""Hostile input for parsers: mutated good frames and plain noise, the same for a seed; `make nightly` gives far more."""
+"""Hostile input for parsers: mutated good frames and plain noise, the same for a seed; `make nightly` gives more."""
 
 import os
 import random
@@ -9,7 +9,7 @@ INPUTS = int(os.environ.get("FUZZ_INPUTS", "1500"))
 
 
 def hostile(frames: Sequence[bytes], seed: int, longest: int, inputs: int = INPUTS) -> Iterator[bytes]:
-    """`inputs` byte strings of at most `longest` bytes: noise, and `frames` with bytes changed, lost, doubled or cut."""
+    """`inputs` byte strings of at most `longest` bytes: noise, and `frames` with bytes changed, lost, doubled, cut."""
     rng = random.Random(seed)
     for _ in range(inputs):
         if not frames or rng.random() < 0.25:
