@@ -1,0 +1,1 @@
+"""Plain serial protocols whose every detail is data in a profile: framing, question, checksum, layout."""

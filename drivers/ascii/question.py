@@ -1,0 +1,45 @@
+r"""The bytes of a question, from a profile's template and a unit's number.
+
+A template is text with escapes in which `{addr}` stands for the number: decimal or hex, plain or with leading zeros
+(`{addr:03d}`, `{addr:02X}`), or as a byte (`\x{addr:02X}`). Nothing else can be put in, so whatever a device is sent
+stands in its profile, to be read there.
+"""
+
+import re
+from string import Formatter
+
+from drivers.ascii.octets import MAX_OCTETS, unescape
+
+_FORM = re.compile(r"(?:0?([1-9]))?[dXx]?")
+
+
+def body_of(template: str, unit: int) -> bytes:
+    """What `template` asks of `unit`; `{{` and `}}` are braces.
+
+    Raises ValueError for a placeholder that is none, a number that does not fit into its digits, a wrong escape.
+    """
+    octets = unescape("".join(_filled(template, unit)))
+    if len(octets) > MAX_OCTETS:
+        raise ValueError(f"is {len(octets)} bytes long, at most {MAX_OCTETS}")
+    return octets
+
+
+def names_unit(template: str) -> bool:
+    """Whether the unit's number is in the question. Raises ValueError like `body_of`."""
+    return any(name is not None for _, name, _, _ in Formatter().parse(template))
+
+
+def _filled(template: str, unit: int) -> list[str]:
+    parts = []
+    for plain, name, form, conversion in Formatter().parse(template):
+        parts.append(plain)
+        if name is None:
+            continue
+        match = _FORM.fullmatch(form or "")
+        if name != "addr" or conversion or match is None:
+            raise ValueError(f"{{{name}{':' if form else ''}{form}}} is no placeholder: write {{addr}}, {{addr:02X}}")
+        digits = format(unit, form or "d")
+        if match[1] and len(digits) > int(match[1]):
+            raise ValueError(f"unit {unit} does not fit into {{addr:{form}}}")
+        parts.append(digits)
+    return parts
