@@ -193,7 +193,7 @@ def load_profile(name: str, search: Sequence[Path] = ()) -> Profile:
         return parse_profile(read_profile(packaged), name)
     known = profile_names(search)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    hint = f"did you mean {close[0]}?" if close else f"collector profile list shows the {len(known)} that are known"
     where = f" in {', '.join(map(str, search))}, nor" if search else ""
     raise ProfileError(name, [("(file)", f"no such profile{where} among those that come with us", hint)])
 

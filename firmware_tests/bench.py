@@ -5,16 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.modbus.tcp_pool import TcpPool
-from drivers.profile import Profile, load_profile
+from drivers.profile import Profile, load_profile, profile_names
 from drivers.session import Session
 from drivers.simulators.device import VirtualDevice
 from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.site import Place, Site
 
 LINES = ("tcp", "pty", "rtu+tcp")
+#: Profiles that are read over every line: a usual one, one with swapped words and short reads, one with holes. A line
+#: does not care what the registers mean, so the others are read over one only.
+EVERY_LINE = ("eastron/sdm630", "carlo_gavazzi/em24", "apc/smart_ups")
 UNIT = 3
 #: Generous: how long a simulator on a busy machine may take. Where a test has to wait it out, it is given less.
 TIMEOUT_S = 5.0
+
+
+def over(lines: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(profile, line): every profile over the last of `lines`, those of EVERY_LINE over all."""
+    return [(name, line) for name in profile_names() for line in lines if name in EVERY_LINE or line == lines[-1]]
 
 
 @dataclass

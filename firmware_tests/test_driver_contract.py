@@ -10,7 +10,7 @@ from drivers.session import Session
 from drivers.simulators.device import VirtualDevice, seat_for
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel
-from firmware_tests.bench import LINES, TIMEOUT_S, UNIT, bench, tcp_port
+from firmware_tests.bench import LINES, TIMEOUT_S, UNIT, bench, over, tcp_port
 from firmware_tests.contract import not_good, planned, read_apart, read_block, read_round, reopened
 
 #: A profile whose reads take several blocks, for the faults: they are the same for every profile.
@@ -35,8 +35,7 @@ CAUSES = {
 SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize(("name", "line"), over(("tcp", "rtu+tcp", "pty")))
 def test_every_planned_block_is_answered_and_every_point_is_what_the_device_shows(name, line, tmp_path):
     async def scenario():
         async with bench(line, name, tmp_path) as on:

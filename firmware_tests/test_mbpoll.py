@@ -8,8 +8,7 @@ import pytest
 
 from drivers.address import parse_bus
 from drivers.plan import plan
-from drivers.profile import profile_names
-from firmware_tests.bench import UNIT, bench
+from firmware_tests.bench import UNIT, bench, over
 from firmware_tests.contract import line_cost
 
 pytestmark = pytest.mark.skipif(shutil.which("mbpoll") is None, reason="mbpoll is not installed (apt install mbpoll)")
@@ -36,8 +35,7 @@ async def mbpoll(url, *options):
     return {int(at): value for at, value in re.findall(r"^\[(\d+)\]:\s+(\S+)", output.decode(), re.MULTILINE)}
 
 
-@pytest.mark.parametrize("line", ["tcp", "pty"])
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize(("name", "line"), over(("pty", "tcp")))
 def test_mbpoll_reads_every_planned_block_as_the_device_holds_it(name, line, tmp_path):
     async def scenario():
         async with bench(line, name, tmp_path) as on:

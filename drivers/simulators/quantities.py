@@ -1,7 +1,7 @@
 """What a point of a profile means in the hall model: from its unit and name to a quantity of the hall.
 
 `VALUE_OF` lists (dimension of the unit, pattern in the name, quantity); the first row that matches wins. Everything
-here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Hz, deg, Ah, °C, %, s.
+here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Ω, Hz, deg, Ah, °C, %, s, m.
 """
 
 import math
@@ -20,9 +20,10 @@ UNITS: dict[str, tuple[str, float]] = {
     "kVAh": ("energy", 1.03), "VAh": ("energy", 1030), "MVAh": ("energy", 0.00103),
     "kvarh": ("energy", 0.25), "varh": ("energy", 250), "Mvarh": ("energy", 0.00025),
     "V": ("voltage", 1), "mV": ("voltage", 1000), "kV": ("voltage", 0.001),
-    "A": ("current", 1), "mA": ("current", 1000),
+    "A": ("current", 1), "mA": ("current", 1000), "Ω": ("resistance", 1), "mΩ": ("resistance", 1000),
     "Hz": ("frequency", 1), "deg": ("angle", 1), "Ah": ("charge", 1), "°C": ("temperature", 1),
     "%": ("percent", 1), "%RH": ("humidity", 1),
+    "m": ("length", 1), "mm": ("length", 1000),
     "s": ("duration", 1), "min": ("duration", 1 / 60), "h": ("duration", 1 / 3600),
     "": ("", 1),
 }  # fmt: skip
@@ -140,6 +141,7 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("voltage", r"output", _output_voltage),
     ("voltage", r"", _voltage),
     ("current", r"batt", _battery_current),
+    ("current", r"leak", lambda hall, seat, name: 8e-6),  # of a dry sensing cable
     ("current", r"neutral|ground|(?:^|_)n(?:_|$)", lambda hall, seat, name: 0.04 * _current(hall, seat, "")),
     ("current", r"", _current),
     ("power", r"rated|nominal", _rating),
@@ -149,13 +151,20 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("power", r"", feed_power),
     ("apparent", r"", _apparent),
     ("reactive", r"", _reactive),
-    ("energy", r"export|deliver|reverse", lambda hall, seat, name: 0.0),
+    ("energy", r"export|deliver|reverse|(?:^|_)t[2-4](?:_|$)", lambda hall, seat, name: 0.0),
     ("energy", r"", _energy),
     ("frequency", r"", _local(lambda hall: hall.frequency_hz, 0.003)),
     ("", r"power_factor|(?:^|_)pf|cos_?phi", _power_factor),
     ("angle", r"phase|phi", _angle),
     ("charge", r"", lambda hall, seat, name: 100.0),
-    ("", r"packs", lambda hall, seat, name: 1.0),
+    ("", r"packs|ratio", lambda hall, seat, name: 1.0),
+    ("", r"version", lambda hall, seat, name: 3.1),
+    ("", r"cable_length", lambda hall, seat, name: 120.0),
+    ("", r"(?:^|_)(?:leak_distance|location)(?:_|$)", lambda hall, seat, name: 0.0),
+    ("length", r"leak", lambda hall, seat, name: 0.0),
+    ("length", r"cable", lambda hall, seat, name: 36.6),
+    ("resistance", r"per_foot", lambda hall, seat, name: 2.8),
+    ("resistance", r"loop|leg|cable", lambda hall, seat, name: 336.0),  # 120 feet at 2.8 Ω
     ("temperature", r"set_?point|target", lambda hall, seat, name: 22.0),
     ("temperature", r"dew", _local(_dew_point, 0.2)),
     ("temperature", r"supply|discharge|outlet", _local(lambda hall: hall.supply_c, 0.4)),

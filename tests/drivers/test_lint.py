@@ -227,7 +227,10 @@ def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_
         at = 2 + 2 * (first - start) + (0 if point.bit >= 8 else 1)
         payload[at] ^= 1 << point.bit % 8
     else:
-        payload[2 + 2 * (first - start)] ^= 0x40  # the second highest bit: sign, exponent or a large number
+        order = profile.order(point)
+        register = first if order in ("ABCD", "BADC") else end - 1
+        at = 2 + 2 * (register - start) + (order in ("BADC", "DCBA"))
+        payload[at] ^= 0x40  # the second highest bit: sign, exponent or a large number
     turned = golden.model_copy(update={"response": payload.hex()})
     assert end <= start + (len(payload) - 2) // 2
     assert lint(profile.model_copy(update={"golden": (turned,)})) != []

@@ -46,6 +46,8 @@ def test_every_packaged_profile_is_sound_and_proved_by_frames(name):
     assert profile.device.source
     shown = {point for golden in profile.golden for point in (*golden.expect, *golden.missing)}
     assert len(shown) >= min(4, len(profile.point))
+    numbers = [p for p in profile.point if not p.is_state and p.type != "string"]
+    assert [p.name for p in numbers if p.range is None] == []
 
 
 def test_the_packaged_profiles_are_those_on_disk():
@@ -80,7 +82,7 @@ def test_a_name_that_ends_in_toml_is_a_file(tmp_path):
 def test_an_unknown_name_is_told_with_the_nearest_one_and_never_leaves_the_directory(name, tmp_path):
     with pytest.raises(ProfileError) as error:
         load_profile(name, (tmp_path,))
-    assert "did you mean eastron/sdm630" in str(error.value) or "known: apc/smart_ups" in str(error.value)
+    assert "did you mean" in str(error.value) or "collector profile list" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[device", b"x = 1\0", b"a = " + b"[" * 5000])
