@@ -1,10 +1,10 @@
 # Everything here may be run again at any time: what is already there is left alone.
 SECONDS ?= 30
 
-.PHONY: help demo test check bench nightly venv clean
+.PHONY: help demo test check bench bench-field nightly venv clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 demo: ## A simulated hall end to end on this machine, no root needed: make demo SECONDS=30
 	@if PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null; then scripts/setup-venv; else scripts/setup-venv demo; fi
@@ -24,6 +24,11 @@ bench: ## Run every benchmark, print it and leave benchmarks/results/*.json
 	@scripts/setup-apt
 	@scripts/setup-venv demo dev
 	@scripts/bench
+
+bench-field: ## Only the field side: serial lines and TCP near their limits, wrong values, dead units, planner
+	@scripts/setup-apt
+	@scripts/setup-venv demo dev
+	@scripts/bench field
 
 nightly: ## The fuzz tests with sixty times the inputs
 	@scripts/setup-apt

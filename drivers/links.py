@@ -8,6 +8,7 @@ from drivers.base import Link, Sink
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.tcp_pool import TcpPool
+from drivers.wires.alarm import Alarms
 from drivers.wires.base import Trace, Wire
 from drivers.wires.serial_port import SerialWire
 from drivers.wires.tcp_stream import TcpWire
@@ -27,6 +28,7 @@ class Links:
     def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
         self._mono = mono
         self._pool = TcpPool()
+        self._alarms = Alarms(mono)
 
     def create(
         self,
@@ -63,9 +65,11 @@ class Links:
             character_s=address.character_s,
             late_s=late_s,
             mono=self._mono,
+            alarms=self._alarms,
             trace=trace,
         )
 
     def close(self) -> None:
-        """Close every TCP connection; the sinks are not called any more."""
+        """Close every TCP connection and stop the clock of the serial lines; the sinks are not called any more."""
         self._pool.close()
+        self._alarms.close()

@@ -1,12 +1,12 @@
 """Modbus RTU on any wire: a serial port, or through a serial server."""
 
-import asyncio
 from collections.abc import Callable
 
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import DeviceError, LinkError, LinkLost
-from drivers.modbus.rtu import QUESTION_BYTES, answer_length
+from drivers.modbus.rtu import QUESTION_BYTES
 from drivers.modbus.rtu_exchange import Outcome, RtuExchange, gap_s
+from drivers.wires.alarm import Alarms
 from drivers.wires.base import Trace, Wire
 
 #: A good answer is this much longer than its data: unit, function, byte count, CRC.
@@ -31,16 +31,15 @@ class RtuLink:
         character_s: float,
         late_s: float,
         mono: Callable[[], float],
+        alarms: Alarms,
         trace: Trace | None = None,
     ) -> None:
         self._wire = wire
         self._trace = trace
         self._sink = sink
         self._mono = mono
-        self._character_s = character_s
-        self._exchange = RtuExchange(baud, late_s)
-        self._timer: asyncio.TimerHandle | None = None
-        self._wake_at = 0.0
+        self._exchange = RtuExchange(baud, late_s, character_s)
+        self._alarm = alarms.alarm(self._step)
         self._open = False
         self._heard = False  # any byte since the wire was opened
         fixed_s = (QUESTION_BYTES + _ANSWER_OVERHEAD) * character_s + 2 * gap_s(baud)
@@ -75,6 +74,8 @@ class RtuLink:
             )
         elif not self._heard and self._wire.remote:
             self._drop(LinkLost(f"{self._wire.subject}: nothing was ever received on this connection"))
+        else:
+            self._arm()
 
     def ready_at(self, unit: int) -> float:
         return self._exchange.ready_at(unit)
@@ -82,7 +83,7 @@ class RtuLink:
     def close(self) -> None:
         self._open = False
         self._exchange.reset(self._mono())
-        self._cancel_timer()
+        self._alarm.cancel()
         self._wire.close()
 
     def wire_opened(self) -> None:
@@ -91,10 +92,7 @@ class RtuLink:
         self._sink.opened()
 
     def wire_received(self, data: bytes) -> None:
-        self._heard = True
-        if self._trace is not None:
-            self._trace("rx", data)
-        self._report(self._exchange.received(data, self._mono()))
+        self._take(data)
         self._arm()
 
     def wire_lost(self, error: LinkError) -> None:
@@ -113,40 +111,43 @@ class RtuLink:
             self._sink.answered(outcome)
 
     def _step(self) -> None:
-        """Do what is due: transmit after the gap, or judge the silence; then wait for the next."""
-        self._cancel_timer()
+        """Do what is due: transmit after the gap, look for the answer, or judge the silence; then wait for the next."""
         exchange, now = self._exchange, self._mono()
         at = exchange.next_at()
         if at is not None and at <= now:
-            if not exchange.waiting:
+            if not exchange.waiting and exchange.look_at is None:
                 self._report(exchange.silence(now))
-            elif stale := self._wire.waiting_bytes():
-                self.wire_received(stale)
-            else:
+            elif waiting := self._wire.waiting_bytes():
+                self._take(waiting)
+            elif exchange.waiting:
                 self._transmit(now)
+            else:
+                exchange.looked()
         self._arm()
 
     def _transmit(self, now: float) -> None:
-        request = self._exchange.asked
-        assert request is not None
         question = self._exchange.transmit(now)
         if self._trace is not None:
             self._trace("tx", question)
-        self._wire.write(question, (len(question) + answer_length(request)) * self._character_s)
+        self._wire.write(question)
+
+    def _take(self, data: bytes) -> None:
+        self._heard = True
+        if self._trace is not None:
+            self._trace("rx", data)
+        self._report(self._exchange.received(data, self._mono()))
 
     def _arm(self) -> None:
-        """Wake up for the next step. A timer that is set too early finds nothing due and is set again."""
-        at = self._exchange.next_at()
-        if at is None or not self._open:
+        """Wake up for the next step, and for bytes if they may matter before it."""
+        if not self._open:
             return
-        if self._timer is not None:
-            if self._wake_at <= at:
-                return
-            self._cancel_timer()
-        self._wake_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._mono()), self._step)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        exchange = self._exchange
+        at = exchange.next_at()
+        if at is None:
+            self._alarm.cancel()
+        else:
+            self._alarm.set(at)
+        if exchange.waiting or exchange.look_at is not None:
+            self._wire.rest()
+        else:
+            self._wire.listen()

@@ -18,6 +18,8 @@ MAX_BUFFER = 512
 MIN_FRAME = 4
 QUESTION_BYTES = 8
 EXCEPTION_BYTES = 5
+#: Unit, function, byte count: what tells the length of an answer.
+HEAD_BYTES = 3
 #: Stray bytes that a turning driver or a missing bias resistor may put before a frame.
 GLITCH_BYTES = 3
 
@@ -82,6 +84,16 @@ class RtuReceiver:
     def __len__(self) -> int:
         """Bytes held; never above MAX_BUFFER."""
         return len(self._buffer)
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the frame which seems to have begun still lacks, at least; 0: none has begun."""
+        held = len(self._buffer) - self._scanned
+        request = self._expected.get(self._buffer[self._scanned]) if held > 0 else None
+        if request is None:
+            return 0
+        size = EXCEPTION_BYTES if held < HEAD_BYTES else self._size_at(self._scanned, request)
+        return max(0, size - held)
 
     def begin(self, question: bytes) -> None:
         """Forget all bytes: `question` is now transmitted, and a two-wire adapter may echo it.

@@ -9,14 +9,25 @@ request of the same unit. Two rules keep it from becoming a wrong value:
 
 An answer that a faulty repeater sends twice, the second time during a later request to the same unit, cannot be told
 from a true one; nobody can on this protocol.
+
+Every byte that wakes the process costs more than all the work on its frame. `look_at` says how long nothing can come
+that is worth it: until the answer is all but complete. That is a matter of cost only: what is received earlier is taken
+just the same, and what comes later is waited for.
 """
 
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException
-from drivers.modbus.rtu import MAX_BUFFER, QUESTION_BYTES, RtuReceiver, encode, read_answer
+from drivers.modbus.rtu import MAX_BUFFER, QUESTION_BYTES, RtuReceiver, answer_length, encode, read_answer
+from drivers.modbus.turnaround import Turnarounds
 
 #: Bytes of one frame may come this far apart: an FTDI adapter holds them for up to 16 ms, a serial server for longer.
 QUIET_S = 0.05
+#: The first look is this much before the answer can be complete, so that its last byte is seen when it comes and the
+#: next request leaves t3.5 after it: half a character, and never less than the process may be woken late.
+EARLY_CHARACTERS = 0.5
+EARLY_S = 0.000_15
+#: A shorter sleep saves nothing: the byte in between costs one wake-up, and so does the look after it.
+SHORTEST_SLEEP_CHARACTERS = 2
 #: Serial line V1.02, 2.5.1.1: a character is 11 bits; above 19,200 baud t3.5 is fixed.
 CHARACTER_BITS = 11
 FAST_BAUD = 19_200
@@ -31,17 +42,28 @@ def gap_s(baud: int) -> float:
     return FAST_GAP_S if baud > FAST_BAUD else 3.5 * CHARACTER_BITS / baud
 
 
+def quiet_s(baud: int) -> float:
+    """The silence after which nothing more is coming. Below 600 baud a single character takes most of QUIET_S."""
+    return QUIET_S + gap_s(baud)
+
+
 class RtuExchange:
     """At most one request in flight and the units in quarantine, on a line of `baud`.
 
-    start → (when `next_at` is reached) transmit → received … until an outcome, or expire.
+    start → (when `next_at` is reached) transmit → received … until an outcome, or expire. `character_s` is the time
+    that a character really takes with the settings of the line.
     """
 
-    def __init__(self, baud: int, late_s: float) -> None:
+    def __init__(self, baud: int, late_s: float, character_s: float | None = None) -> None:
         self.late = 0  #: frames thrown away: late, or of a unit that was not asked
         self.strays = 0  #: bytes thrown away that belonged to no frame
+        self.look_at: float | None = None  #: nothing that comes before is worth a wake-up; None: every byte may be
         self._late_s = late_s
+        self._character_s = CHARACTER_BITS / baud if character_s is None else character_s
+        self._early_s = max(EARLY_S, EARLY_CHARACTERS * self._character_s)
+        self._turnarounds = Turnarounds()
         self._gap_s = gap_s(baud)
+        self._quiet_s = quiet_s(baud)
         self._question_s = QUESTION_BYTES * CHARACTER_BITS / baud
         self._expected: dict[int, Request] = {}
         self._receiver = RtuReceiver(self._expected)
@@ -52,6 +74,9 @@ class RtuExchange:
         self._busy_until = float("-inf")  # end of the last activity on the line
         self._received_at: float | None = None  # since then the line was silent; None: nothing to conclude from it
         self._received_bytes = 0
+        self._shortest_end = 0.0  # of the answer in flight, if its unit did not think at all
+        self._missing = 0  # bytes of the answer in flight when it was last looked at; 0: it had not begun
+        self._latest_end = 0.0  # of the answer in flight, by what was missing
 
     @property
     def waiting(self) -> bool:
@@ -67,11 +92,13 @@ class RtuExchange:
         self._transmitted = False
 
     def next_at(self) -> float | None:
-        """When to call `transmit` (while `waiting`) or `silence`; None: only bytes can change anything."""
+        """When to call `transmit` (while `waiting`), `looked` or `silence`; None: only bytes can change anything."""
         if self.waiting:
             return self._busy_until + self._gap_s
+        if self.look_at is not None:
+            return self.look_at
         if self.asked is not None and self._received_at is not None:
-            return self._received_at + QUIET_S
+            return self._received_at + self._quiet_s
         return None
 
     def transmit(self, now: float) -> bytes:
@@ -86,20 +113,41 @@ class RtuExchange:
         self._received_bytes = 0
         self._received_at = None
         self._busy_until = now + self._question_s
+        self._shortest_end = now + (QUESTION_BYTES + answer_length(self.asked)) * self._character_s
+        self._missing = 0
+        self._sleep_until(self._shortest_end + self._turnarounds.least(unit), now)
         return self._question
+
+    def looked(self) -> None:
+        """It is `look_at`, and nothing has come since the last time: listen from now on."""
+        self.look_at = None
 
     def received(self, data: bytes, now: float) -> Outcome:
         """Take bytes from the line."""
-        self._busy_until = max(self._busy_until, now)
+        self.look_at = None
         self._received_at = now
         self._received_bytes += len(data)
         self._receiver.feed(data)
+        asked, end = self.asked, now
         outcome = self._search(final=False)
-        if outcome is None and self._transmitted and self.asked is not None and self._received_bytes > MAX_BUFFER:
-            unit = self.asked.unit
+        if isinstance(outcome, memoryview) and asked is not None:
+            if len(data) == self._missing:  # they followed at once on what was seen before, however late we look
+                end = min(now, self._latest_end)
+            # complete at the first look: it may have been so before
+            early_s = 0.0 if self._missing else self._character_s
+            self._turnarounds.saw(asked.unit, end - self._shortest_end - early_s)
+        self._busy_until = max(self._busy_until, end)
+        if outcome is not None or asked is None or not self._transmitted:
+            return outcome
+        if self._received_bytes > MAX_BUFFER:
             self._forget(now)
-            return BadFrame(f"more than {MAX_BUFFER} bytes and no answer of unit {unit} among them: something babbles")
-        return outcome
+            return BadFrame(
+                f"more than {MAX_BUFFER} bytes and no answer of unit {asked.unit} among them: something babbles"
+            )
+        self._missing = self._receiver.missing
+        self._latest_end = now + self._missing * self._character_s
+        self._sleep_until(self._latest_end, now)
+        return None
 
     def silence(self, now: float) -> Outcome:
         """Judge what came, the line being silent since. Only what is certain ends the exchange before its deadline."""
@@ -107,6 +155,7 @@ class RtuExchange:
         self._received_at = None
         if outcome is not None or self.asked is None:
             return outcome
+        self._missing = 0
         unit = self.asked.unit
         if unit in self._receiver.corrupt:
             # with another answer outstanding, this may be that one with its unit corrupted: ours may still come
@@ -141,7 +190,7 @@ class RtuExchange:
         """The line was closed. A device does not know that: what it was asked may still be answered after reopening."""
         if self.asked is not None:
             self._forget(now)
-        self._received_at = None
+        self.look_at = self._received_at = None
         self._receiver.clear()
 
     def _search(self, *, final: bool) -> Outcome:
@@ -176,13 +225,18 @@ class RtuExchange:
         """The unit in flight has said what it had to say."""
         assert self.asked is not None
         del self._expected[self.asked.unit]
-        self.asked = None
+        self.asked = self.look_at = None
         self._transmitted = False
+
+    def _sleep_until(self, end: float, now: float) -> None:
+        """The answer can be complete at `end`: nothing need be looked at until shortly before."""
+        at = end - self._early_s
+        self.look_at = at if at - now >= SHORTEST_SLEEP_CHARACTERS * self._character_s else None
 
     def _forget(self, now: float) -> None:
         """Give the request in flight up; if it was transmitted, its answer may still come."""
         assert self.asked is not None
         if self._transmitted:
             self._quarantine[self.asked.unit] = now + self._late_s
-        self.asked = None
+        self.asked = self.look_at = None
         self._transmitted = False

@@ -8,6 +8,7 @@ it (Modbus RTU, YD/T 1363, plain ASCII) finds frames in the bytes and keeps the 
                       ◀──     wire_opened()            or wire_lost(LinkError)
     write(frame)      ──▶     transmits at once
                       ◀──     wire_received(bytes)     as they come, in any pieces
+    rest()            ──▶     keeps what comes for waiting_bytes(), until listen()
                       ◀──     wire_lost(LinkError)     any time; nothing more is reported
 """
 
@@ -45,11 +46,17 @@ class Wire(Protocol):
     def open(self) -> None:
         """Start opening; the owner hears of the outcome. Never blocks, never raises for what the world does."""
 
-    def write(self, frame: bytes, earliest_s: float = 0.0) -> None:
-        """Transmit. The answer cannot be complete before `earliest_s`: the wire need not look for it until then."""
+    def write(self, frame: bytes) -> None:
+        """Transmit. A failure is reported later, as `wire_lost`."""
+
+    def rest(self) -> None:
+        """Nothing that comes is worth a wake-up for now. A wire may report it all the same."""
+
+    def listen(self) -> None:
+        """Report again whatever comes, as after opening."""
 
     def waiting_bytes(self) -> bytes:
-        """What can be read at once; b"" also when the wire is lost, which is reported otherwise."""
+        """What can be read at once; b"" also when the wire is lost, which is reported when it listens."""
 
     def close(self) -> None:
         """Close at once; the owner hears nothing any more."""

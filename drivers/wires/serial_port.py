@@ -20,8 +20,6 @@ READ_BYTES = 512
 #: Device numbers of pseudo-terminals. Their other end keeps them, and TIOCEXCL on them, when we are killed: nobody but
 #: root could open one again. A real port forgets it with its last user.
 PSEUDO_TERMINALS = range(136, 144)
-#: The event loop's timers may come this late; listening begins so much earlier.
-TIMER_S = 0.001
 BY_ID = Path("/dev/serial/by-id")
 
 _OWNED = "another program owns the port, and two masters on one bus disturb each other: see fuser -v {path}"
@@ -45,7 +43,7 @@ class SerialWire:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[serial.Serial] | None = None
         self._port: serial.Serial | None = None
-        self._listen: asyncio.TimerHandle | None = None
+        self._listening = False
 
     def attach(self, owner: WireOwner) -> None:
         self._owner = owner
@@ -58,7 +56,7 @@ class SerialWire:
         self._opening = self._loop.run_in_executor(None, open_port, self._address)
         self._opening.add_done_callback(self._opened)
 
-    def write(self, frame: bytes, earliest_s: float = 0.0) -> None:
+    def write(self, frame: bytes) -> None:
         assert self._port is not None
         assert self._loop is not None
         try:
@@ -69,11 +67,20 @@ class SerialWire:
         if written < len(frame):
             self._loop.call_soon(self._lost, self._port, OSError(errno.EIO, "the port takes no bytes"))
             return
-        # Bytes come one by one and each would wake the event loop: let the kernel collect them.
-        self._loop.remove_reader(self._port.fd)
-        if self._listen is not None:
-            self._listen.cancel()
-        self._listen = self._loop.call_later(max(0.0, earliest_s - TIMER_S), self._listen_again)
+
+    def rest(self) -> None:
+        if self._listening:
+            assert self._port is not None
+            assert self._loop is not None
+            self._listening = False
+            with suppress(RuntimeError):  # the loop is already closed
+                self._loop.remove_reader(self._port.fd)
+
+    def listen(self) -> None:
+        if not self._listening and self._port is not None:
+            assert self._loop is not None
+            self._listening = True
+            self._loop.add_reader(self._port.fd, self._readable)
 
     def waiting_bytes(self) -> bytes:
         assert self._port is not None
@@ -84,13 +91,8 @@ class SerialWire:
 
     def close(self) -> None:
         self._opening = None
-        if self._listen is not None:
-            self._listen.cancel()
-            self._listen = None
         if self._port is not None:
-            assert self._loop is not None
-            with suppress(RuntimeError):  # the loop is already closed
-                self._loop.remove_reader(self._port.fd)
+            self.rest()
             close_port(self._port)
             self._port = None
 
@@ -110,13 +112,8 @@ class SerialWire:
             raise error
         else:
             self._port = opening.result()
-            self._listen_again()
+            self.listen()
             self._owner.wire_opened()
-
-    def _listen_again(self) -> None:
-        self._listen = None
-        if self._port is not None and self._loop is not None:
-            self._loop.add_reader(self._port.fd, self._readable)
 
     def _readable(self) -> None:
         assert self._port is not None

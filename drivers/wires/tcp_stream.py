@@ -29,8 +29,14 @@ class TcpWire(TcpConnection):
     def open(self) -> None:
         self.connect()
 
-    def write(self, frame: bytes, earliest_s: float = 0.0) -> None:
+    def write(self, frame: bytes) -> None:
         self.transmit(frame)
+
+    def rest(self) -> None:
+        """Bytes come in segments here, each worth its wake-up."""
+
+    def listen(self) -> None:
+        """Always."""
 
     def waiting_bytes(self) -> bytes:
         assert self._sock is not None

@@ -5,7 +5,7 @@ import pytest
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceException
 from drivers.modbus.rtu import MAX_BUFFER, encode, seal
-from drivers.modbus.rtu_exchange import QUIET_S, RtuExchange, gap_s
+from drivers.modbus.rtu_exchange import RtuExchange, gap_s, quiet_s
 from tests.drivers.modbus.line import data_of, perfect_frame
 
 BAUD = 9600
@@ -30,6 +30,15 @@ def ask(exchange, request, now):
     now = max(now, exchange.next_at())
     assert exchange.transmit(now) == encode(request)
     return now
+
+
+def silence(exchange, now):
+    """Nothing more comes after `now`: what the exchange makes of it, and when."""
+    while exchange.look_at is not None:
+        now = max(now, exchange.look_at)
+        exchange.looked()
+    at = exchange.next_at()
+    return (None, now) if at is None else (exchange.silence(max(now, at)), max(now, at))
 
 
 def succeeds(exchange, request, now):
@@ -103,7 +112,7 @@ def test_what_lies_in_the_buffer_when_a_request_is_transmitted_is_never_its_answ
     assert exchange.received(answer_to(ASK), now) is None  # a repeater sends it twice
     now = ask(exchange, OTHER, now)
     assert exchange.late == 1
-    assert exchange.next_at() is None
+    assert silence(exchange, now)[0] is None
     assert exchange.received(answer_to(OTHER), now + 0.05) == data_of(OTHER)
 
 
@@ -147,10 +156,11 @@ def test_a_bad_answer_is_known_at_the_next_silence_and_the_unit_is_free_at_once(
     for piece in [fault[i : i + 1] for i in range(len(fault))] if one_by_one else [fault]:
         now += 0.001
         assert exchange.received(piece, now) is None
-    assert exchange.next_at() == pytest.approx(now + QUIET_S)
-    assert isinstance(exchange.silence(now + QUIET_S), BadFrame)
+    outcome, at = silence(exchange, now)
+    assert isinstance(outcome, BadFrame)
+    assert at == pytest.approx(now + quiet_s(BAUD))
     assert exchange.ready_at(ASK.unit) == 0.0
-    succeeds(exchange, OTHER, now + QUIET_S)
+    succeeds(exchange, OTHER, at)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +173,7 @@ def test_what_proves_nothing_is_waited_out_and_a_true_answer_still_counts(fault)
     now = ask(exchange, ASK, NOW) + 0.02
     if fault:
         assert exchange.received(fault, now) is None
-        assert exchange.silence(now + QUIET_S) is None
+    assert silence(exchange, now)[0] is None
     assert exchange.next_at() is None
     if fault != answer_to(ASK)[:-1]:
         assert exchange.received(answer_to(ASK), now + 0.2) == data_of(ASK)
@@ -224,3 +234,63 @@ def test_bytes_that_belong_to_nothing_are_counted():
     exchange.received(b"\xaa\xbb\xcc", now)
     succeeds(exchange, OTHER, now)
     assert (exchange.strays, exchange.late) == (3, 0)
+
+
+CHARACTER_S = 11 / BAUD
+#: Question and answer of ASK, 8 and 25 characters.
+SHORTEST_S = 33 * CHARACTER_S
+
+
+def test_nothing_is_looked_at_before_the_answer_can_be_all_but_complete():
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    assert exchange.next_at() == exchange.look_at == pytest.approx(now + SHORTEST_S - CHARACTER_S / 2)
+    exchange.looked()
+    assert exchange.look_at is None
+
+
+def test_the_smallest_turnaround_of_the_unit_is_slept_through_and_that_of_another_is_not():
+    exchange = line()
+    now = ask(exchange, ASK, NOW)
+    exchange.received(answer_to(ASK)[:-1], now + SHORTEST_S + 0.1 - CHARACTER_S)
+    assert exchange.received(answer_to(ASK)[-1:], now + SHORTEST_S + 0.1) == data_of(ASK)
+    now = ask(exchange, OTHER, now + 1)
+    assert exchange.look_at == pytest.approx(now + SHORTEST_S + 0.1 - CHARACTER_S / 2)
+    exchange.expire(now)
+    now = ask(exchange, NEIGHBOUR, now + 1)
+    assert exchange.look_at == pytest.approx(now + SHORTEST_S - CHARACTER_S / 2)
+
+
+def test_the_rest_of_an_answer_that_has_begun_is_slept_through():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 0.1
+    assert exchange.received(answer_to(ASK)[:5], now) is None
+    assert exchange.look_at == pytest.approx(now + 20 * CHARACTER_S - CHARACTER_S / 2)
+    assert exchange.received(answer_to(ASK)[5:-1], exchange.look_at) is None
+    assert exchange.look_at is None, "the last byte is seen when it comes"
+
+
+def test_the_gap_counts_from_the_end_of_the_answer_however_late_the_rest_was_read():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 0.1
+    exchange.received(answer_to(ASK)[:15], now)
+    end = now + 10 * CHARACTER_S
+    assert exchange.received(answer_to(ASK)[15:], end + 0.003) == data_of(ASK)
+    exchange.start(OTHER)
+    assert exchange.next_at() == pytest.approx(end + gap_s(BAUD))
+
+
+def test_the_gap_counts_from_the_last_byte_when_more_came_than_was_missing():
+    exchange = line()
+    now = ask(exchange, ASK, NOW) + 0.1
+    exchange.received(answer_to(ASK)[:15], now)
+    late = now + 10 * CHARACTER_S + 0.003
+    assert exchange.received(answer_to(ASK)[15:] + b"\0", late) == data_of(ASK)
+    exchange.start(OTHER)
+    assert exchange.next_at() == pytest.approx(late + gap_s(BAUD))
+
+
+def test_an_exception_is_found_at_the_first_look():
+    exchange = line()
+    ask(exchange, ASK, NOW)
+    assert isinstance(exchange.received(seal(1, b"\x83\x02"), exchange.look_at), DeviceException)

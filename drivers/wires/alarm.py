@@ -1,0 +1,119 @@
+"""Alarms that ring within a tenth of a millisecond: one timerfd for all lines of an event loop.
+
+asyncio rounds its own timers up to whole milliseconds: more than half of the silence between two frames at 19,200
+baud, and one more loss for each request.
+"""
+
+import asyncio
+import ctypes
+import heapq
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+NEVER = float("inf")
+_CLOCK_MONOTONIC = 1
+#: An alarm in the past still needs a time: all zeros would switch the timer off.
+_AT_ONCE_NS = 1
+_NS = 1_000_000_000
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("s", ctypes.c_long), ("ns", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# Python has os.timerfd_create only from 3.13 on
+_timerfd_settime = _libc.timerfd_settime
+_timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_Itimerspec), ctypes.c_void_p)
+
+
+class Alarm:
+    """Calls `ring` from the event loop once the time it was set to has come; may be set again and again."""
+
+    __slots__ = ("_alarms", "at", "ring")
+
+    def __init__(self, alarms: "Alarms", ring: Callable[[], None]) -> None:
+        self._alarms = alarms
+        self.ring = ring
+        self.at = NEVER  #: monotonic seconds; NEVER: not set
+
+    def set(self, at: float) -> None:
+        """Ring at `at` and at no other time."""
+        if at != self.at:
+            self._alarms.put(self, at)
+
+    def cancel(self) -> None:
+        self.at = NEVER
+
+
+class Alarms:
+    """All alarms of one event loop, which runs from the first `set` on. `mono` is the monotonic clock, in seconds."""
+
+    def __init__(self, mono: Callable[[], float]) -> None:
+        self._mono = mono
+        self._waiting: list[tuple[float, int, Alarm]] = []  # entries of alarms that were set anew are stale
+        self._order = 0
+        self._fd = -1
+        self._programmed = NEVER
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._spec = _Itimerspec()
+
+    def alarm(self, ring: Callable[[], None]) -> Alarm:
+        """A new alarm, not set."""
+        return Alarm(self, ring)
+
+    def put(self, alarm: Alarm, at: float) -> None:
+        """Set `alarm` to `at`; its earlier time is void."""
+        alarm.at = at
+        self._order += 1
+        heapq.heappush(self._waiting, (at, self._order, alarm))
+        if at < self._programmed:
+            self._program(at)
+
+    def close(self) -> None:
+        """Ring no more and give the descriptor back."""
+        self._waiting.clear()
+        if self._fd >= 0:
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop is already closed
+                self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+        self._fd, self._programmed, self._loop = -1, NEVER, None
+
+    def _program(self, at: float) -> None:
+        if self._fd < 0:
+            self._start()
+        left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self._mono()) * _NS))
+        self._spec.value.s, self._spec.value.ns = divmod(left_ns, _NS)
+        if _timerfd_settime(self._fd, 0, self._spec, None) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"timerfd_settime: {os.strerror(number)}")
+        self._programmed = at
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        fd = _libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"timerfd_create: {os.strerror(number)}")
+        loop.add_reader(fd, self._rang)
+        self._fd, self._loop = fd, loop
+
+    def _rang(self) -> None:
+        """Ring what is due; what the rung set to a time already past rings in the next round of the loop."""
+        waiting, now = self._waiting, self._mono()
+        self._programmed = -NEVER  # set only once, below
+        due = []
+        while waiting and (waiting[0][0] <= now or waiting[0][2].at != waiting[0][0]):
+            due.append(heapq.heappop(waiting))
+        for at, _, alarm in due:
+            if alarm.at == at:
+                alarm.at = NEVER
+                alarm.ring()
+        if self._fd >= 0:
+            self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
