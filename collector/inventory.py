@@ -11,11 +11,9 @@ from collector.settings import Bus, Device, Settings
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus
 from drivers.base import LinkCost, Request
-from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.plan import Block, link_cost, plan, split
 from drivers.profile import Profile, load_profile
 
-#: Round trip assumed for a TCP device before one was measured: a switch, a gateway's CPU.
-ASSUMED_RTT_S = 0.005
 #: Above this share the bus cannot keep its intervals at all.
 FULL_LOAD = 1.0
 
@@ -28,7 +26,11 @@ class UnitPlan:
     unit: int
     profile: str
     timeout_s: float
+    turnaround_s: float  #: that its profile says
     blocks: tuple[int, ...]
+    load: float  #: share of the line's time that it needs
+    read_s: float  #: the line's time of one read, in the mean
+    round_s: float  #: the line's time when all its reads are due at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,12 @@ class BusPlan:
     address: BusAddress
     timeout_s: float
     late_s: float | None
-    cost: LinkCost
+    cost: LinkCost  #: of its slowest unit
     units: tuple[UnitPlan, ...]
     load: float  #: share of the line's time that the plan needs, 1.0 = all of it
     reads_per_s: float
+    cycle_s: float  #: the shortest interval on it; 0.0 when nothing is read
+    round_s: float  #: the line's time when everything is due at once
 
 
 class Inventory:
@@ -73,11 +77,8 @@ class Inventory:
 
     def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
         address = parse_bus(bus.url)
-        devices = [d for d in settings.device if d.bus == bus.name]
-        profiles = {d.name: self._profile(d.profile) for d in devices}
-        turnaround = max((p.limits.turnaround_s for p in profiles.values()), default=0.0)
-        cost = tcp_cost(ASSUMED_RTT_S) if address.kind == "tcp" else rtu_cost(address.baud, turnaround_s=turnaround)
-        units = tuple(self._unit(d, profiles[d.name], bus, cost) for d in devices)
+        units = tuple(self._unit(d, bus, address) for d in settings.device if d.bus == bus.name)
+        cost = link_cost(address, max((u.turnaround_s for u in units), default=0.0))
         blocks = [self.blocks[b] for unit in units for b in unit.blocks]
         return BusPlan(
             name=bus.name,
@@ -86,19 +87,34 @@ class Inventory:
             late_s=bus.late_s,
             cost=cost,
             units=units,
-            load=sum(cost.of(request_of(b)) / b.interval_s for b in blocks),
+            load=sum(u.load for u in units),
             reads_per_s=sum(1 / b.interval_s for b in blocks),
+            cycle_s=min((b.interval_s for b in blocks), default=0.0),
+            round_s=sum(u.round_s for u in units),
         )
 
-    def _unit(self, device: Device, profile: Profile, bus: Bus, cost: LinkCost) -> UnitPlan:
+    def _unit(self, device: Device, bus: Bus, address: BusAddress) -> UnitPlan:
+        profile = self._profile(device.profile)
         chosen = [p for p in profile.point if device.points is None or p.name in device.points]
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         tags = tuple(sorted(device.tags.items()))
         models = (self._spec(device.profile, p.name, device.interval_s) for p in chosen)
         self.points += [PointSpec._make((device.name, m.name, m.category, tags, *m[4:])) for m in models]
+        cost = link_cost(address, profile.limits.turnaround_s)
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
-        blocks = tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned)
-        return UnitPlan(device.name, device.unit, device.profile, bus.timeout_s or profile.limits.timeout_s, blocks)
+        times = [cost.of(Request(device.unit, b.function, b.address, b.count)) for b in planned]
+        load = sum(time_s / b.interval_s for time_s, b in zip(times, planned, strict=True))
+        return UnitPlan(
+            device=device.name,
+            unit=device.unit,
+            profile=device.profile,
+            timeout_s=bus.timeout_s or profile.limits.timeout_s,
+            turnaround_s=profile.limits.turnaround_s,
+            blocks=tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned),
+            load=load,
+            read_s=load / sum(1 / b.interval_s for b in planned),
+            round_s=sum(times),
+        )
 
     def _add_block(self, profile: Profile, block: Block, numbers: dict[str, int], device: str, unit: int) -> int:
         self._plans.append((profile, block, numbers))

@@ -1,6 +1,6 @@
 """The address of a bus as a user writes it.
 
-tcp://HOST[:PORT]                                  Modbus TCP; port 502 unless given
+tcp://HOST[:PORT][?baud=9600]                      Modbus TCP; port 502 unless given; baud of a serial line behind it
 serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU on a serial port
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
 """
@@ -19,10 +19,12 @@ BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 
 
 _KIND_OF_SCHEME: dict[str, Kind] = {"tcp": "tcp", "serial": "rtu", "rtu+tcp": "rtu+tcp"}
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "tcp": (),
+    "tcp": ("baud",),
     "rtu": ("baud", "parity", "stop", "data"),
     "rtu+tcp": ("baud",),
 }
+#: Unless given. What is behind a tcp:// address only the one who wired it knows.
+_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600}
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
 
 Findings = list[tuple[str, str, str]]
@@ -30,7 +32,10 @@ Findings = list[tuple[str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class BusAddress:
-    """Where a bus is. `host` and `port` for tcp and rtu+tcp; `path` and the line settings for rtu."""
+    """Where a bus is. `host` and `port` for tcp and rtu+tcp; `path` and the line settings for rtu.
+
+    `baud` is that of the serial line, also of one behind a gateway or serial server; 0: there is none, tcp only.
+    """
 
     kind: Kind
     host: str = ""
@@ -47,9 +52,8 @@ class BusAddress:
             data = "" if self.data_bits == 8 else f"&data={self.data_bits}"
             return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{data}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.kind == "tcp":
-            return f"tcp://{host}:{self.port}"
-        return f"rtu+tcp://{host}:{self.port}" + ("" if self.baud == 9600 else f"?baud={self.baud}")
+        usual = _BAUD_OF_KIND[self.kind]
+        return f"{self.kind}://{host}:{self.port}" + ("" if self.baud == usual else f"?baud={self.baud}")
 
     @property
     def place(self) -> str:
@@ -62,9 +66,14 @@ class BusAddress:
         return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}"
 
     @property
+    def character_bits(self) -> int:
+        """Bits of one character on the line: start bit, data, parity, stop."""
+        return 1 + self.data_bits + (self.parity != "N") + self.stop_bits
+
+    @property
     def character_s(self) -> float:
-        """Time of one character on the line: start bit, data, parity, stop."""
-        return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud
+        """Time of one character on the line."""
+        return self.character_bits / self.baud
 
 
 def parse_bus(url: str) -> BusAddress:
@@ -91,7 +100,7 @@ def parse_bus(url: str) -> BusAddress:
         host,
         port,
         path,
-        baud=_one_of(settings, "baud", 9600, BAUDS, findings),
+        baud=_one_of(settings, "baud", _BAUD_OF_KIND[kind], BAUDS, findings),
         parity=_parity(settings, findings),
         stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
         data_bits=_one_of(settings, "data", 8, (8, 7), findings),
@@ -121,8 +130,8 @@ def _settings(query: str, kind: Kind, findings: Findings) -> dict[str, str]:
             settings[key] = value
         else:
             close = difflib.get_close_matches(key, known, n=1)
-            other = f"known: {', '.join(known)}" if known else "remove it: tcp:// has no settings"
-            findings.append((key, "unknown setting", f"did you mean {close[0]}?" if close else other))
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            findings.append((key, "unknown setting", hint))
     if query and not settings and not findings:
         findings.append(("settings", f"?{query} is not key=value", "write ?baud=9600&parity=N"))
     return settings

@@ -7,15 +7,13 @@ from drivers.address import BusAddress
 from drivers.base import READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, Request
 from drivers.errors import GATEWAY_EXCEPTIONS, DeviceError, DeviceException, DriverError, LinkLost, LinkUnavailable
 from drivers.identify import identify
-from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.plan import Block, link_cost, plan, split
 from drivers.profile import Profile
 from drivers.session import Session, Statistics
 from drivers.wires.base import Trace
 
 #: Questions without any answer, after which a unit counts as silent.
 SILENT_AFTER = 3
-#: Round trip the planner assumes for a device that nobody has measured yet.
-ASSUMED_RTT_S = 0.005
 #: What nearly every device either has or refuses; a refusal proves as well that it is there.
 TRIALS = ((READ_HOLDING_REGISTERS, 0, 1), (READ_INPUT_REGISTERS, 0, 1))
 
@@ -167,8 +165,7 @@ async def _first_pass(
 async def _blocks(session: Session, report: Report, profile: Profile) -> list[Request]:
     """Read every block of the profile; what the device refuses as illegal address is split as far as it goes."""
     address = report.address
-    cost = tcp_cost(ASSUMED_RTT_S) if address.kind == "tcp" else rtu_cost(address.baud)
-    waiting = plan(profile, 1.0, cost)
+    waiting = plan(profile, 1.0, link_cost(address, profile.limits.turnaround_s))
     reads = []
     while waiting and not _useless(report):
         block = waiting.pop(0)

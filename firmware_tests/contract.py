@@ -3,11 +3,10 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from drivers.address import BusAddress
-from drivers.base import LinkCost, Request
+from drivers.base import Request
 from drivers.codec import Reading, Status, decode_point
 from drivers.errors import DriverError, LinkError, LinkUnavailable
-from drivers.plan import Block, plan, rtu_cost, split, tcp_cost
+from drivers.plan import Block, link_cost, plan, split
 from drivers.profile import Profile
 from drivers.session import Session
 
@@ -20,14 +19,8 @@ class Round:
     refused: dict[Block, DriverError] = field(default_factory=dict)
 
 
-def line_cost(address: BusAddress, profile: Profile) -> LinkCost:
-    if address.kind == "tcp":
-        return tcp_cost(0.005)
-    return rtu_cost(address.baud, turnaround_s=profile.limits.turnaround_s)
-
-
 def planned(session: Session, profile: Profile) -> list[Block]:
-    return plan(profile, 1.0, line_cost(session.address, profile))
+    return plan(profile, 1.0, link_cost(session.address, profile.limits.turnaround_s))
 
 
 async def read_block(session: Session, profile: Profile, unit: int, block: Block) -> dict[str, Reading]:

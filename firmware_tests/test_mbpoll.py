@@ -7,9 +7,8 @@ import shutil
 import pytest
 
 from drivers.address import parse_bus
-from drivers.plan import plan
 from firmware_tests.bench import UNIT, bench, over
-from firmware_tests.contract import line_cost
+from firmware_tests.contract import planned
 
 pytestmark = pytest.mark.skipif(shutil.which("mbpoll") is None, reason="mbpoll is not installed (apt install mbpoll)")
 
@@ -40,7 +39,7 @@ def test_mbpoll_reads_every_planned_block_as_the_device_holds_it(name, line, tmp
     async def scenario():
         async with bench(line, name, tmp_path) as on:
             on.session.close()
-            for block in plan(on.profile, 1.0, line_cost(on.session.address, on.profile)):
+            for block in planned(on.session, on.profile):
                 count = min(block.count, MOST)
                 got = await mbpoll(on.url, "-t", TABLE[block.function], "-r", str(block.address), "-c", str(count))
                 bank = on.device.unit.banks[block.function]

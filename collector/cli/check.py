@@ -56,6 +56,8 @@ def _plan(inventory: Any) -> dict[str, Any]:
                 "profile": unit.profile,
                 "points": sum(len(inventory.blocks[b].points) for b in unit.blocks),
                 "blocks": [_block(inventory.blocks[b]) for b in unit.blocks],
+                "load": round(unit.load, 4),
+                "read_ms": round(1000 * unit.read_s, 2),
             }
             for unit in bus.units
         ]
@@ -66,6 +68,11 @@ def _plan(inventory: Any) -> dict[str, Any]:
                 "units": units,
                 "reads_per_s": round(bus.reads_per_s, 3),
                 "load": round(bus.load, 4),
+                "cycle_s": bus.cycle_s,
+                "reads_per_cycle": round(bus.reads_per_s * bus.cycle_s, 3),
+                "ms_per_cycle": round(1000 * bus.load * bus.cycle_s, 2),
+                "round_reads": sum(len(unit.blocks) for unit in bus.units),
+                "round_ms": round(1000 * bus.round_s, 2),
             }
         )
     return {
@@ -93,18 +100,27 @@ def _show(plan: dict[str, Any], title: str) -> None:
     console = Console()
     console.print(f"{escape(title)}: good", highlight=False)
     for bus in plan["buses"]:
-        load = bus["load"]
-        colour = "green" if load <= COMFORTABLE_LOAD else "yellow"
         console.print()
-        console.print(
-            f"[bold]{escape(bus['name'])}[/]  {escape(bus['line'])}\n"
-            f"predicted load [{colour}]{load:.1%}[/], {bus['reads_per_s']:g} reads/s",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(_units(bus["units"]))
+        console.print(f"[bold]{escape(bus['name'])}[/]  {escape(bus['line'])}", highlight=False, soft_wrap=True)
+        if bus["units"]:
+            console.print(_cycle(bus), highlight=False, soft_wrap=True)
+            console.print(_units(bus["units"]))
     totals = f"{len(plan['buses'])} buses, {plan['devices']} devices, {plan['points']} points"
     console.print(f"{totals}, {plan['reads_per_s']:g} reads/s. `collector status` shows the measured load.")
+
+
+def _cycle(bus: dict[str, Any]) -> str:
+    """What the shortest interval of a bus holds in the mean, and what it would have to hold at the worst."""
+    load, cycle_s = bus["load"], bus["cycle_s"]
+    colour = "green" if load <= COMFORTABLE_LOAD else "yellow"
+    text = (
+        f"predicted load [{colour}]{load:.1%}[/]: {bus['reads_per_cycle']:.3g} reads, {bus['ms_per_cycle']:.1f} ms "
+        f"of each {cycle_s:g} s"
+    )
+    if bus["round_reads"] > bus["reads_per_cycle"]:
+        late = " [yellow]longer than that, so some wait[/]" if bus["round_ms"] > 1000 * cycle_s else ""
+        text += f"\nwhen everything is due at once: {bus['round_reads']} reads, {bus['round_ms']:.1f} ms{late}"
+    return text
 
 
 def _units(units: list[dict[str, Any]]) -> Any:
@@ -114,10 +130,9 @@ def _units(units: list[dict[str, Any]]) -> Any:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("device", "profile"):
         table.add_column(heading, overflow="fold")
-    for heading in ("unit", "points", "reads", "reads/s"):
+    for heading in ("unit", "points", "reads", "ms/read", "load"):
         table.add_column(heading, justify="right")
     for unit in units:
-        per_s = sum(1 / b["interval_s"] for b in unit["blocks"])
-        counts = (str(unit["unit"]), str(unit["points"]), str(len(unit["blocks"])), f"{per_s:.3g}")
-        table.add_row(unit["device"], unit["profile"], *counts)
+        counts = (unit["unit"], unit["points"], len(unit["blocks"]), f"{unit['read_ms']:.1f}", f"{unit['load']:.1%}")
+        table.add_row(unit["device"], unit["profile"], *map(str, counts))
     return table

@@ -74,13 +74,29 @@ def test_json_holds_the_same_plan_for_programs(tmp_path):
     assert (plan["ok"], plan["devices"], plan["points"], plan["reads_per_s"]) == (True, 2, 4, 1.0)
     (bus,) = plan["buses"]
     assert (bus["name"], bus["line"]) == ("line", "serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1")
-    cost = rtu_cost(9600, turnaround_s=0.02)
-    assert bus["load"] == pytest.approx(2 * (cost.fixed_s + 2 * cost.register_s) / 2.0, abs=1e-4)
+    cost = rtu_cost(9600, 10, turnaround_s=0.02)
+    read_s = cost.fixed_s + 2 * cost.register_s
+    assert bus["load"] == pytest.approx(2 * read_s / 2.0, abs=1e-4)
+    assert (bus["cycle_s"], bus["reads_per_cycle"], bus["round_reads"]) == (2.0, 2.0, 2)
+    assert bus["ms_per_cycle"] == bus["round_ms"] == pytest.approx(2000 * read_s, abs=0.01)
     block = {"function": 4, "address": 1, "count": 2, "interval_s": 2.0, "points": 2}
     assert [unit["unit"] for unit in bus["units"]] == [1, 2]
     assert bus["units"][0] == {
         "device": "th-1", "unit": 1, "profile": "generic/xy_md02", "points": 2, "blocks": [block],
+        "load": round(read_s / 2.0, 4), "read_ms": round(1000 * read_s, 2),
     }  # fmt: skip
+
+
+def test_a_cycle_is_told_in_reads_and_milliseconds_and_so_is_the_one_in_which_everything_is_due():
+    done = check(EXAMPLES / "rtu-bus.toml")
+    (bus,) = json.loads(check(EXAMPLES / "rtu-bus.toml", "--json").stdout)["buses"]
+    assert (
+        f"{bus['reads_per_cycle']:.3g} reads, {bus['ms_per_cycle']:.1f} ms of each {bus['cycle_s']:g} s" in done.stdout
+    )
+    assert f"due at once: {bus['round_reads']} reads, {bus['round_ms']:.1f} ms" in done.stdout
+    assert bus["ms_per_cycle"] < bus["round_ms"]
+    assert bus["ms_per_cycle"] == pytest.approx(1000 * bus["load"] * bus["cycle_s"], rel=0.01)
+    assert bus["load"] == pytest.approx(sum(unit["load"] for unit in bus["units"]), abs=1e-3)
 
 
 def test_quiet_says_nothing_when_all_is_well_and_everything_when_it_is_not(tmp_path):
@@ -141,7 +157,7 @@ def test_ten_different_mistakes_are_told_in_one_go_each_with_its_key_and_a_hint(
 
 def test_a_line_that_would_need_more_than_all_of_its_time_is_refused_with_numbers_and_a_hint(tmp_path):
     overloaded = SENSOR_LINE.format(baud=2400, interval_s=0.1) + UPLINK
-    cost = rtu_cost(2400, turnaround_s=0.02)
+    cost = rtu_cost(2400, 10, turnaround_s=0.02)
     load = 2 * (cost.fixed_s + 2 * cost.register_s) / 0.1
     assert load > 1
     done = check(write(tmp_path, overloaded))

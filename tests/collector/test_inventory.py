@@ -6,6 +6,7 @@ from collector.errors import ConfigError
 from collector.inventory import Inventory, check_load, request_of
 from collector.settings import Settings
 from drivers.base import Request
+from drivers.plan import ASSUMED_RTT_S
 
 METER = """\
 schema = 1
@@ -46,6 +47,9 @@ table = "coil"
 address = 3
 type = "bool"
 """
+WIDE = METER[: METER.index("[[point]]")] + "".join(
+    f'[[point]]\nname = "p{address}"\ntable = "holding"\naddress = {address}\ntype = "u16"\n' for address in (0, 39)
+)
 
 
 @pytest.fixture
@@ -53,6 +57,7 @@ def site(tmp_path):
     """Makes the inventory of devices on buses: `site({"b": "tcp://h"}, m1={"bus": "b"})`."""
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "meter.toml").write_text(METER)
+    (tmp_path / "test" / "wide.toml").write_text(WIDE)
 
     def make(buses, **devices):
         return Inventory(
@@ -160,14 +165,50 @@ def test_parts_can_be_split_again_until_each_point_stands_alone(site):
 
 
 def test_the_predicted_load_of_a_9600_baud_line_is_what_a_hand_computes(site):
-    """8 bytes of request, 5 + 4 of answer, 2 x 3.5 characters of silence: 24 of 11 bits; 20 ms the unit itself."""
+    """8 bytes of request, 5 + 4 of answer in 10 bits each, 2 x 3.5 characters of 11 bits of silence; 20 ms the unit."""
     sensors = {f"th{i}": {"bus": "line", "unit": i, "profile": "generic/xy_md02", "interval_s": 1.0} for i in (1, 2)}
     inventory = site(LINE, **sensors)
     (bus,) = inventory.buses
-    one_read_s = 24 * 11 / 9600 + 0.020
-    assert one_read_s == pytest.approx(0.0475)
+    one_read_s = (17 * 10 + 7 * 11) / 9600 + 0.020
+    assert one_read_s == pytest.approx(0.04573, abs=1e-5)
     assert bus.load == pytest.approx(2 * one_read_s)
     assert bus.reads_per_s == 2.0
+    assert (bus.cycle_s, bus.round_s) == (1.0, pytest.approx(2 * one_read_s))
+    assert [unit.read_s for unit in bus.units] == [pytest.approx(one_read_s)] * 2
+
+
+def test_a_character_with_parity_takes_longer(site):
+    """11 bits in place of 10 for each of the 17 characters; the silence is counted in 11 bits either way."""
+    line = {"line": LINE["line"].replace("parity=N", "parity=E")}
+    sensor = {"bus": "line", "profile": "generic/xy_md02", "interval_s": 1.0}
+    even, none = (site(buses, th=sensor).buses[0].load for buses in (line, LINE))
+    assert even - none == pytest.approx(17 / 9600)
+
+
+def test_a_line_behind_a_gateway_is_predicted_as_soon_as_its_baud_is_told(site):
+    sensor = {"bus": "line", "profile": "generic/xy_md02", "interval_s": 1.0}
+    direct, told, silent, server = (
+        site({"line": url}, th=sensor).buses[0]
+        for url in (LINE["line"], "tcp://h?baud=9600", "tcp://h", "rtu+tcp://h:4001?baud=9600")
+    )
+    assert silent.load == pytest.approx(ASSUMED_RTT_S, rel=0.02), "as if there were no line"
+    assert told.load == pytest.approx(direct.load + ASSUMED_RTT_S), "the line, and the way to it"
+    assert server.load == pytest.approx(told.load)
+
+
+def test_a_line_behind_a_gateway_is_planned_as_a_line(site):
+    """A hole of 38 registers: read over on a network, too long for 9600 baud."""
+    meter = {"bus": "line", "profile": "test/wide"}
+    assert [b.count for b in site({"line": "tcp://h"}, m=meter).blocks] == [40]
+    assert [b.count for b in site({"line": "tcp://h?baud=9600"}, m=meter).blocks] == [1, 1]
+
+
+def test_the_mean_read_of_a_unit_is_weighed_by_how_often_each_is_due(site):
+    (unit,) = site(LINE, m1={"bus": "line"}).buses[0].units
+    fixed_s = (13 * 10 + 7 * 11) / 9600 + 0.05
+    coil, often, rarely = (fixed_s + data_bytes * 10 / 9600 for data_bytes in (1, 8, 4))
+    assert unit.read_s == pytest.approx((coil + often + rarely / 10) / 2.1)
+    assert unit.round_s == pytest.approx(coil + often + rarely)
 
 
 def test_what_a_device_is_read_rarely_weighs_rarely(site):
@@ -181,7 +222,9 @@ def test_a_line_is_as_slow_as_its_slowest_unit_thinks(site):
     (bus,) = site(
         LINE, m1={"bus": "line"}, th={"bus": "line", "unit": 2, "profile": "generic/xy_md02", "interval_s": 1.0}
     ).buses
-    assert bus.cost.fixed_s == pytest.approx((13 + 7) * 11 / 9600 + 0.05)
+    assert bus.cost.fixed_s == pytest.approx((13 * 10 + 7 * 11) / 9600 + 0.05), "deadlines leave room for that"
+    quick = site(LINE, th={"bus": "line", "unit": 2, "profile": "generic/xy_md02", "interval_s": 1.0}).buses[0]
+    assert bus.units[1].load == pytest.approx(quick.load), "but each unit costs what it takes itself"
 
 
 def test_deadlines_come_from_the_profile_unless_the_bus_says_otherwise(site):
@@ -209,11 +252,11 @@ def test_more_than_all_of_a_lines_time_is_refused_by_name_and_others_are_not(sit
 
 
 def test_a_full_line_is_just_possible(site):
-    interval_s = 24 * 11 / 9600 + 0.020
+    interval_s = (17 * 10 + 7 * 11) / 9600 + 0.020
     check_load(site(LINE, th={"bus": "line", "profile": "generic/xy_md02", "interval_s": 1.0}), "f")
     many = {f"th{i}": {"bus": "line", "unit": i, "profile": "generic/xy_md02", "interval_s": 1.0} for i in range(1, 22)}
     assert 21 * interval_s < 1.0
     check_load(site(LINE, **many), "f")
     many["th22"] = {"bus": "line", "unit": 22, "profile": "generic/xy_md02", "interval_s": 1.0}
-    with pytest.raises(ConfigError, match="predicted load is 104%"):
+    with pytest.raises(ConfigError, match="predicted load is 101%"):
         check_load(site(LINE, **many), "f")

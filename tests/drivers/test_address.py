@@ -9,8 +9,8 @@ from drivers.errors import ProfileError
 
 
 def test_tcp_has_port_502_unless_given():
-    assert parse_bus("tcp://10.1.2.3") == BusAddress("tcp", "10.1.2.3", 502)
-    assert parse_bus("tcp://meter-7.hall.example:1502/") == BusAddress("tcp", "meter-7.hall.example", 1502)
+    assert parse_bus("tcp://10.1.2.3") == BusAddress("tcp", "10.1.2.3", 502, baud=0)
+    assert parse_bus("tcp://meter-7.hall.example:1502/") == BusAddress("tcp", "meter-7.hall.example", 1502, baud=0)
 
 
 def test_a_serial_port_is_9600_8n1_unless_given():
@@ -21,6 +21,11 @@ def test_a_serial_port_is_9600_8n1_unless_given():
 
 def test_a_serial_server_needs_its_port_and_may_name_the_baud_behind_it():
     assert parse_bus("rtu+tcp://10.0.0.9:4001?baud=19200") == BusAddress("rtu+tcp", "10.0.0.9", 4001, baud=19200)
+
+
+def test_a_gateway_may_name_the_baud_of_the_line_behind_it():
+    assert parse_bus("tcp://10.0.0.9?baud=19200") == BusAddress("tcp", "10.0.0.9", 502, baud=19200)
+    assert parse_bus("tcp://10.0.0.9").baud == 0, "a device of its own, until somebody says otherwise"
 
 
 def test_an_ipv6_address_is_written_in_brackets_and_printed_so():
@@ -68,7 +73,8 @@ def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
         ("serial:///dev/x?parity=even", "parity", "N (none), E (even) or O (odd)"),
         ("serial:///dev/x?baud=9600&baud=19200", "baud", "keep one"),
         ("serial:///dev/x?9600", "9600", "known"),
-        ("tcp://10.0.0.1?baud=9600", "baud", "tcp:// has no settings"),
+        ("tcp://10.0.0.1?parity=E", "parity", "known: baud"),
+        ("tcp://10.0.0.1?baud=0", "baud", "one of 300"),
         ("tcp://10.0.0.1:99999", "port", "[ ]"),
         ("tcp://10.0.0.1:http", "port", "[ ]"),
         ("tcp://:502", "host", "write tcp://"),
@@ -95,7 +101,7 @@ def test_all_mistakes_are_listed_at_once():
 hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.ip_addresses().map(str))
 ports = st.integers(1, 65535)
 addresses = st.one_of(
-    st.builds(BusAddress, st.just("tcp"), hosts, ports),
+    st.builds(BusAddress, st.just("tcp"), hosts, ports, baud=st.sampled_from((0, *BAUDS))),
     st.builds(BusAddress, st.just("rtu+tcp"), hosts, ports, baud=st.sampled_from(BAUDS)),
     st.builds(
         BusAddress,
