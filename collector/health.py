@@ -13,6 +13,7 @@ from typing import Any
 
 from collector import __version__
 from collector.clock import Clock
+from collector.measured import Measured
 from collector.pipeline import Pipeline
 from collector.poll.bus import Bus
 from collector.poll.unit import Standing, Unit
@@ -28,7 +29,7 @@ DEVICES_PER_ROW = 200
 
 
 class Health:
-    """Gathers from the running parts; holds no numbers of its own."""
+    """Gathers from the running parts; holds no numbers of its own but what the last minute is measured from."""
 
     def __init__(
         self,
@@ -46,12 +47,15 @@ class Health:
         self._uplinks = uplinks
         self._clock = clock
         self._started_mono = clock.mono()
+        self._measured = Measured(pipeline.inventory.buses, self._started_mono)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data for JSON."""
         now_ns, now = self._clock.now_ns(), self._clock.mono()
         pipeline = self._pipeline
         buses = pipeline.poller.buses
+        loads = self._measured.loads(now, {bus.name: bus.busy_s for bus in buses})
+        answering = {u.device: u.rtt_s for bus in buses for u in bus.units if u.standing is Standing.UP}
         return {
             "version": __version__,
             "gateway": self._gateway.name,
@@ -69,8 +73,13 @@ class Health:
             },
             "spool": asdict(self._spool.stats()),
             "uplinks": list(self._uplinks()),
-            "buses": [_bus(bus, now - self._started_mono) for bus in buses],
-            "devices": [_device(unit, bus, now_ns) for bus in buses for unit in bus.units],
+            "buses": [_bus(bus, loads[bus.name]) for bus in buses],
+            "devices": [
+                {**_device(unit, bus, now_ns), "predicted_ms": round(1000 * self._measured.predicted_s(unit.device), 3)}
+                for bus in buses
+                for unit in bus.units
+            ],
+            "slow": self._measured.slow(now, answering),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def _line(unit: Unit, head: str, now_ns: int) -> str:
     )
 
 
-def _bus(bus: Bus, uptime_s: float) -> dict[str, Any]:
+def _bus(bus: Bus, load: float) -> dict[str, Any]:
     return {
         "name": bus.name,
         "line": bus.line,
@@ -132,7 +141,7 @@ def _bus(bus: Bus, uptime_s: float) -> dict[str, Any]:
         "error": bus.error,
         "losses": bus.losses,
         "late_answers": bus.link.late,
-        "load": round(bus.busy_s / uptime_s, 4) if uptime_s > 0 else 0.0,
+        "load": round(load, 4),
         "predicted_load": bus.predicted_load,
     }
 

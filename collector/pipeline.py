@@ -62,7 +62,7 @@ class Pipeline:
         self._clock = clock
         self._spool = spool
         self._tick_s = settings.poll.tick_s
-        self._inventory = inventory
+        self.inventory = inventory
         points = inventory.points
         self.points = len(points)
         demand = sum((2 * b.count + RECORD_BYTES) / b.interval_s for b in inventory.blocks)
@@ -131,7 +131,7 @@ class Pipeline:
 
     def _stages(self, raw: RawBatch, notes: list[tuple[str, bytes, int]]) -> None:
         now_ns = self._clock.now_ns()
-        blocks = list(self._inventory.blocks)  # the loop may split one meanwhile
+        blocks = list(self.inventory.blocks)  # the loop may split one meanwhile
         if len(blocks) != self._known_blocks:
             self._decode.set_blocks(blocks)
             self._known_blocks = len(blocks)

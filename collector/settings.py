@@ -76,7 +76,9 @@ class Bus(Strict):
     """One serial port or one host:port, with whatever units are behind it."""
 
     name: Name  #: what devices call it
-    url: str  #: tcp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port
+    #: tcp://host:port (with ?baud=9600 when a gateway has a serial line of that speed behind it),
+    #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600
+    url: str
     timeout_s: Seconds | None = None  #: None: the profile's
     late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
 

@@ -213,7 +213,8 @@ def a_health() -> Health:
     """Of one device, with nothing behind it but counters."""
     unit = Unit("mains", 1, 1.0, Breaker(), 0.0)
     poller = SimpleNamespace(buses=[SimpleNamespace(name="b", units=[unit])])
-    pipeline = SimpleNamespace(poller=poller, counts=Counts(), intake=SimpleNamespace(dropped=0))
+    inventory = SimpleNamespace(buses=[])
+    pipeline = SimpleNamespace(poller=poller, counts=Counts(), intake=SimpleNamespace(dropped=0), inventory=inventory)
     spool = SimpleNamespace(stats=lambda: SimpleNamespace(rows=1, bytes=2, dropped_points={}))
     return Health(Gateway(), "0" * 8, pipeline, spool, list, FakeClock())
 

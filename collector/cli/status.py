@@ -73,7 +73,9 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
     yield _devices(status["devices"])
     busiest = sorted(status["buses"], key=lambda b: b["load"], reverse=True)[:BUSIEST]
     loads = (f"{b['name']} {b['load']:.1%} ({b['predicted_load']:.1%})" for b in busiest)
-    yield escape("busiest lines, measured (predicted) load: " + ", ".join(loads))
+    yield escape("busiest lines, measured in the last minute (predicted): " + ", ".join(loads))
+    for unit in status.get("slow", ()):
+        yield f"[yellow]{escape(_slow(unit))}[/]"
     for device in status["devices"]:
         if device["state"] != "up":
             yield f"{escape(device['name'])} is {_state(device)}: {escape(device['last_error'] or 'not asked yet')}"
@@ -89,6 +91,13 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
         f"readings {pipeline['readings']}, without value {pipeline['bad']}, published {pipeline['kept']}, "
         f"rows committed {pipeline['rows']}, held {pipeline['held_rows']}, last tick {1000 * pipeline['tick_s']:.1f} ms"
     )
+
+
+def _slow(unit: dict[str, Any]) -> str:
+    told = f"{unit['device']} takes {unit['rtt_ms']:g} ms per read where {unit['predicted_ms']:g} ms were predicted"
+    if unit["turnaround_ms"] is None:
+        return f"{told}: if a serial line is behind its address, write ?baud= there"
+    return f"{told}: its turnaround_s seems to be {unit['turnaround_ms'] / 1000:g}, not what its profile says"
 
 
 def _uplink(uplink: dict[str, Any]) -> str:

@@ -81,6 +81,18 @@ def test_a_table_of_usual_names_fits_on_80_columns(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_unit_slower_than_planned_is_named_with_what_to_change(tmp_path):
+    path = written(tmp_path)
+    slow = {"device": "ups-2", "rtt_ms": 130.0, "predicted_ms": 48.2, "turnaround_ms": 102}
+    behind = {"device": "m-[9]", "rtt_ms": 210.0, "predicted_ms": 5.1, "turnaround_ms": None}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "slow": [slow, behind]}))
+    done = ask(path)
+    assert done.returncode == 0, "slow is not down"
+    assert "ups-2 takes 130 ms per read where 48.2 ms were predicted: its turnaround_s seems to be 0.102" in done.stdout
+    assert "m-[9] takes 210 ms" in done.stdout
+    assert "write ?baud= there" in done.stdout
+
+
 def test_a_closed_line_says_why(tmp_path):
     closed = {**BUS, "open": False, "error": "connection refused"}
     done = ask(written(tmp_path, {**DEVICE, "state": "down"}, bus=closed))

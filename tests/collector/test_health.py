@@ -35,6 +35,16 @@ def only_the_first(link):
         link.answer(registers())
 
 
+def late(site, after_s):
+    """Each answer comes so long after its question."""
+
+    def reply(link):
+        if site.clock.mono() - link.sent[-1][0] >= after_s - 1e-6:
+            link.answer(registers())
+
+    return reply
+
+
 async def test_each_device_has_a_line_with_its_counters(tmp_path):
     async with hall(tmp_path) as site:
         await site.go(30, only_the_first)
@@ -118,6 +128,32 @@ async def test_the_snapshot_is_plain_data_that_holds_the_same_numbers(tmp_path):
             same = lines[device["name"]].keys() & device.keys()
             assert len(same) == 8
             assert {key: device[key] for key in same} == {key: lines[device["name"]][key] for key in same}
+
+
+async def test_a_unit_that_takes_longer_than_its_profile_says_is_named_after_a_minute(tmp_path):
+    async with hall(tmp_path) as site:
+        health = health_of(site)
+        predicted_ms = health.snapshot()["devices"][0]["predicted_ms"]
+        assert predicted_ms == pytest.approx(1000 * site.inventory.buses[0].units[0].read_s, abs=1e-3)
+        slow = []
+        for _ in range(65):
+            await site.go(1.0, late(site, 0.25))
+            slow = health.snapshot()["slow"]
+        assert [unit["device"] for unit in slow] == ["m1", "m2"]
+        turnaround_s = site.inventory.buses[0].units[0].turnaround_s
+        assert slow[0]["turnaround_ms"] == pytest.approx(1000 * turnaround_s + slow[0]["rtt_ms"] - predicted_ms, abs=1)
+
+
+async def test_the_load_shown_is_that_of_the_last_minute(tmp_path):
+    async with hall(tmp_path) as site:
+        health = health_of(site)
+        for _ in range(70):
+            await site.go(1.0, late(site, 0.10))
+            quiet = health.snapshot()["buses"][0]["load"]
+        for _ in range(70):
+            await site.go(1.0, late(site, 0.20))
+            busy = health.snapshot()["buses"][0]["load"]
+        assert busy == pytest.approx(2 * quiet, rel=0.05)
 
 
 async def test_a_spool_that_refuses_shows_as_rows_held(tmp_path):

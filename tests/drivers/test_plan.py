@@ -5,11 +5,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import field_planner
 from drivers.base import LinkCost, Request
 from drivers.plan import plan, rtu_cost, split, tcp_cost
 from drivers.profile import load_profile, profile_names
 from tests.maps import a_point, a_profile, untimed
 
+#: A thousand take ten seconds; `make bench-field` tries those.
+MAPS = 100
 SLOW, FAST = rtu_cost(9600), tcp_cost(0.002)
 LENGTHS = {"u16": 1, "u32": 2, "u64": 4, "string": None}
 
@@ -151,6 +154,32 @@ def test_no_partition_of_the_points_at_all_is_cheaper(profile, cost):
                 prices.append(sum(cost.of(Request(1, function, h.start, len(h))) for h in hulls))
         best += min(prices)
     assert cost_of(plan(profile, 1.0, cost), cost) == pytest.approx(best)
+
+
+def test_on_random_maps_and_all_links_no_gap_no_greedy_and_no_single_reads_are_cheaper():
+    """The benchmark's own maps: each fixed gap that makes a difference is tried on each."""
+    rng = random.Random(11)
+    maps = [field_planner.a_map(rng, most=rng.choice((125, 32))) for _ in range(MAPS)]
+    rows, dearer = field_planner.compare(maps)
+    assert dearer == {"per_point": 0, "fixed_gap": 0, "greedy": 0}
+    assert len(rows) >= 6
+    assert all(row["plan"] < row["gap_10"] or row["plan"] < row["gap_50"] for row in rows.values())
+
+
+def test_on_small_random_maps_no_way_of_sharing_the_points_out_is_cheaper():
+    rng = random.Random(12)
+    maps = [field_planner.a_map(rng, field_planner.FEW_POINTS, 20) for _ in range(MAPS // 5)]
+    assert field_planner.above_the_optimum(maps) == pytest.approx(1.0)
+
+
+def test_a_planner_with_a_fixed_gap_would_be_caught(monkeypatch):
+    monkeypatch.setattr(field_planner, "planned", lambda profile, link: field_planner.with_gap(profile, 3))
+    rng = random.Random(12)
+    assert field_planner.compare([field_planner.a_map(rng) for _ in range(5)])[1]["fixed_gap"] > 0
+    assert (
+        field_planner.above_the_optimum([field_planner.a_map(rng, field_planner.FEW_POINTS, 20) for _ in range(5)])
+        > 1.0
+    )
 
 
 def test_a_slow_line_cuts_where_a_network_reads_over():
