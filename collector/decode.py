@@ -8,8 +8,21 @@ import numpy as np
 from collector.kernels import decode as kernels
 from collector.types import BlockSpec, Outcome, PointSpec, Quality, RawBatch, Samples
 
-_KINDS = {"u": kernels.UNSIGNED, "s": kernels.SIGNED, "f": kernels.FLOAT}
-_BYTES = {"u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "f32": 4, "f64": 8, "bool": 2}
+_KINDS = {"u": kernels.UNSIGNED, "s": kernels.SIGNED, "f": kernels.FLOAT, "b": kernels.BCD}
+_BYTES = {
+    "u16": 2,
+    "s16": 2,
+    "u32": 4,
+    "s32": 4,
+    "u64": 8,
+    "s64": 8,
+    "f32": 4,
+    "f64": 8,
+    "bool": 2,
+    "bcd16": 2,
+    "bcd32": 4,
+    "bcd64": 8,
+}
 #: Function codes 1 and 2 answer with bits, the first one in the lowest bit of the first byte (Modbus V1.1b3, 6.1).
 _BIT_FUNCTIONS = (1, 2)
 #: Each sentinel is one comparison per reading; no known device has more than five.
@@ -21,7 +34,7 @@ class _Form(NamedTuple):
 
     layout: tuple[int, ...]
     scale: tuple[float, ...]
-    invalid: tuple[int, ...]
+    invalid: tuple[tuple[int, int], ...]
 
 
 class Decode:
@@ -56,7 +69,8 @@ class Decode:
         self._layouts = np.array([form.layout for form in self._forms], np.int32).reshape(-1, kernels.LAYOUT_COLUMNS)
         self._scales = np.array([form.scale for form in self._forms], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
         self._first_invalid = np.cumsum([0, *(len(form.invalid) for form in self._forms)], dtype=np.int64)
-        self._invalid = np.array([pattern for form in self._forms for pattern in form.invalid], np.uint64)
+        patterns = [pair for form in self._forms for pair in form.invalid]
+        self._invalid = np.array(patterns, np.uint64).reshape(-1, kernels.INVALID_COLUMNS)
 
     def __call__(self, batch: RawBatch, *, clock_sane: bool = True) -> Samples:
         """One sample per point of each record; a failed record's are COMM_ERROR.
@@ -117,12 +131,17 @@ class Decode:
 
     def _form(self, point: PointSpec, bit: int) -> int:
         """The number of the point's form; `bit` is its place in the byte of a bit table, -1 in registers."""
+        layout: tuple[int, ...]
         if bit >= 0:
-            layout = (1, 0, kernels.BIT, bit)
+            layout = (1, 0, kernels.BIT, bit, 56, 56, 0, 0)
         else:
             size = _size(point)
             kind = kernels.BIT if point.type == "bool" else _KINDS.get(point.type[0], 0)
-            layout = (size, _mask(point.order, size), kind, max(point.bit, 0))
+            lowest, highest = point.bits or (0, 8 * size - 1)
+            left = max(63 - highest, 0)
+            quadrants = int(point.encoding == "four_quadrant")
+            layout = (size, _mask(point.order, size), kind, max(point.bit, 0), left, left + lowest)
+            layout += (2 * point.scale_at, quadrants)
         scale = (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
         return self._forms.setdefault(_Form(layout, scale, _patterns(point)), len(self._forms))
 
@@ -151,6 +170,7 @@ def _fits(point: PointSpec, block: BlockSpec, offset: int, size: int) -> bool:
     if block.function in _BIT_FUNCTIONS:
         return 0 <= offset < block.count and point.type == "bool"
     inside = offset >= 0 and 2 * offset + size <= 2 * block.count
+    inside &= 0 <= offset + point.scale_at < block.count
     return inside and (point.type != "bool" or 0 <= point.bit < 16)
 
 
@@ -165,18 +185,19 @@ def _mask(order: str, size: int) -> int:
     return swap_words | swap_bytes
 
 
-def _patterns(point: PointSpec) -> tuple[int, ...]:
-    """The point's sentinels as they look in its registers, without a sign."""
+def _patterns(point: PointSpec) -> tuple[tuple[int, int], ...]:
+    """The point's sentinels as they look in its registers, without a sign, each as its first and last pattern."""
     subject = f"{point.device} {point.name} ({point.type})"
     if len(point.invalid) > MAX_INVALID:
         raise ValueError(f"{subject}: {len(point.invalid)} invalid patterns, at most {MAX_INVALID}")
     if point.invalid and (point.type == "string" or (point.type == "bool" and point.bit < 0)):
         raise ValueError(f"{subject}: only registers can hold an invalid pattern")
     end = 1 << (8 * _BYTES.get(point.type, 0))
-    for pattern in point.invalid:
+    pairs = tuple(each if isinstance(each, tuple) else (each, each) for each in point.invalid)
+    for pattern in (pattern for pair in pairs for pattern in pair):
         if not -end // 2 <= pattern < end:
             raise ValueError(f"{subject}: the invalid pattern {pattern:#x} has more bits than the point")
-    return tuple(pattern % end for pattern in point.invalid)
+    return tuple((low % end, high % end) for low, high in pairs)
 
 
 def _text(data: bytes, order: str) -> str:

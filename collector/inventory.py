@@ -143,6 +143,7 @@ def _spec(profile: Profile, name: str, interval_s: float) -> PointSpec:
     point = profile.named(name)
     scaling = point.scaling
     low, high = point.range or (float("-inf"), float("inf"))
+    scale = profile.scale_address(point)
     return PointSpec(
         device="",
         name=point.name,
@@ -151,7 +152,10 @@ def _spec(profile: Profile, name: str, interval_s: float) -> PointSpec:
         type=point.type,
         order=profile.order(point),
         bit=-1 if point.bit is None else point.bit,
+        bits=point.bits,
         registers=point.length,
+        scale_at=0 if scale is None else scale - profile.wire_address(point),
+        encoding=point.encoding or "",
         mul=scaling.mul,
         add=scaling.add,
         div=scaling.div,

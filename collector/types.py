@@ -46,23 +46,28 @@ class PointSpec(NamedTuple):
 
     The published value is `(raw * mul + add) / div`: with integers below 2**52 all three are exact,
     so the division gives the double nearest to the true decimal and `decimals` digits print it exactly.
+    With a scale register raw is multiplied by the power of ten in it before anything else.
     """
 
     device: str
     name: str  #: field key: the point's name in its profile
     category: str  #: measurement and topic leaf, e.g. "power"
     tags: tuple[tuple[str, str], ...]  #: the site's own tags, sorted by key
-    type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bool string
+    type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bcd64 bool string
     order: str = "ABCD"  #: ABCD CDAB BADC DCBA (for 64 bit: the same rule over four registers)
     bit: int = -1  #: bit of the register for type bool; -1 for a coil or a discrete input
+    bits: tuple[int, int] | None = None  #: first and last bit that are raw, of an unsigned number; None: all
     registers: int = 1  #: length in registers (string), else implied by type
+    scale_at: int = 0  #: registers from the point's first one to its scale register (s16); 0: it has none
+    encoding: str = ""  #: "four_quadrant": a power factor above 1 is leading and means 2 minus it
     mul: float = 1.0
     add: float = 0.0
     div: float = 1.0
     decimals: int = 0
     low: float = float("-inf")
     high: float = float("inf")
-    invalid: tuple[int, ...] = ()  #: raw patterns that mean "no value", compared before scaling
+    #: raw patterns that mean "no value", or pairs of the first and the last such; compared before scaling
+    invalid: tuple[int | tuple[int, int], ...] = ()
     state: bool = False  #: an integer state: written as `3i`, never averaged
     deadband: float = 0.0
     interval_s: float = 1.0

@@ -12,11 +12,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from drivers.profile import BIT_TABLES, Point, Profile
+from drivers.scaling import MAX_EXPONENT
 
 Value = float | int | str | bool
 
-#: Beyond this, neighbouring integers are not different doubles any more, so a number could not be printed exactly.
-EXACT = 2.0**53
+#: From here on an integer divided by a power of ten can be half a last decimal off: it could not be printed exactly.
+EXACT = 2.0**52
+#: A scale register that says "no scale factor": SunSpec's `sunssf`.
+NO_EXPONENT = -0x8000
 
 _FLOAT_FORMAT = {"f32": ">f", "f64": ">d"}
 _FLOAT_MAX = {"f32": (2 - 2.0**-23) * 2.0**127, "f64": sys.float_info.max}
@@ -40,7 +43,7 @@ class Reading(NamedTuple):
 def decode_point(profile: Profile, point: Point, data: bytes, offset: int = 0) -> Reading:
     """The point whose first register (or bit, in a bit table) stands `offset` registers (or bits) into `data`.
 
-    Raises ValueError when `data` does not hold the whole point.
+    Raises ValueError when `data` does not hold the whole point, or not its scale register.
     """
     if point.table in BIT_TABLES:
         if not 0 <= offset < 8 * len(data):
@@ -53,20 +56,23 @@ def decode_point(profile: Profile, point: Point, data: bytes, offset: int = 0) -
     if point.type == "string":
         text = _text(in_order)
         return Reading(text, Status.GOOD) if text else Reading(None, Status.NOT_AVAILABLE)
+    exponent = _exponent(profile, point, data, offset)
     pattern = int.from_bytes(in_order, "big")
-    if pattern in point.invalid:
+    if point.bits is not None:
+        pattern = pattern >> point.bits[0] & (1 << point.bits[1] - point.bits[0] + 1) - 1
+    if any(low <= pattern <= high for low, high in point.sentinels) or exponent == NO_EXPONENT:
         return Reading(None, Status.NOT_AVAILABLE)
     if point.type == "bool":
         return Reading(bool(pattern >> (point.bit or 0) & 1), Status.GOOD)
-    return _judged(point, raw_value(point.type, pattern))
+    return _judged(point, raw_value(point.type, pattern), exponent)
 
 
-def encode_point(profile: Profile, point: Point, value: Value | None) -> tuple[int, ...]:
+def encode_point(profile: Profile, point: Point, value: Value | None, exponent: int = 0) -> tuple[int, ...]:
     """Register words that decode to `value`, to the nearest step and clamped to what the type holds.
 
-    None, and NaN for integers, is the point's first sentinel. For a bool in a register: the word with only that bit;
-    in a bit table: 0 or 1. Raises ValueError for None where the point has no way to say it, and for a value of the
-    wrong kind.
+    `exponent` is what the point's scale register says. None, and NaN for integers, is the point's first sentinel. For
+    a bool or bits in a register: the words with only those bits; in a bit table: 0 or 1. Raises ValueError for None
+    where the point has no way to say it, and for a value of the wrong kind.
     """
     if isinstance(value, str) != (point.type == "string") and value is not None:
         raise ValueError(f"{point.name}: {value!r} is no value for type {point.type}")
@@ -75,9 +81,18 @@ def encode_point(profile: Profile, point: Point, value: Value | None) -> tuple[i
     if isinstance(value, str) or point.type == "string":
         in_order = _text_bytes(str(value or ""), 2 * point.length)
     else:
-        in_order = _pattern(point, value).to_bytes(2 * point.length, "big")
-    wire = reorder(in_order, profile.order(point))
-    return tuple(int.from_bytes(wire[k : k + 2], "big") for k in range(0, len(wire), 2))
+        in_order = _pattern(point, value, exponent).to_bytes(2 * point.length, "big")
+    return _words(reorder(in_order, profile.order(point)))
+
+
+def own_bits(profile: Profile, point: Point) -> tuple[int, ...]:
+    """Register words with a 1 at each bit that is the point's; the others may be other points'."""
+    mask = (1 << 16 * point.length) - 1
+    if point.bits is not None:
+        mask = (1 << point.bits[1] + 1) - (1 << point.bits[0])
+    elif point.type == "bool":
+        mask = 1 << (point.bit or 0)
+    return _words(reorder(mask.to_bytes(2 * point.length, "big"), profile.order(point)))
 
 
 def reorder(data: bytes, order: str) -> bytes:
@@ -94,49 +109,78 @@ def reorder(data: bytes, order: str) -> bytes:
 
 
 def raw_value(point_type: str, pattern: int) -> float | int:
-    """The number that an unsigned bit pattern is in a numeric type."""
+    """The number that an unsigned bit pattern is in a numeric type; NaN for a decimal digit above 9."""
     if point_type in _FLOAT_FORMAT:
         size = int(point_type[1:]) // 8
         number: float = struct.unpack(_FLOAT_FORMAT[point_type], pattern.to_bytes(size, "big"))[0]
         return number
-    low, high = integer_limits(point_type)
-    return pattern - (high - low + 1) if pattern > high else pattern
-
-
-def integer_limits(point_type: str) -> tuple[int, int]:
-    """Lowest and highest raw number of an integer type."""
+    if point_type.startswith("bcd"):
+        digits = f"{pattern:x}"
+        return int(digits) if digits.isdecimal() else math.nan
     bits = int(point_type[1:])
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if point_type[0] == "s" else (0, (1 << bits) - 1)
+    return pattern - (1 << bits) if point_type[0] == "s" and pattern >> bits - 1 else pattern
 
 
-def _judged(point: Point, raw: float) -> Reading:
+def integer_limits(point: Point) -> tuple[int, int]:
+    """Lowest and highest raw number of a point that is not a float."""
+    if point.bits is not None:
+        return 0, (1 << point.bits[1] - point.bits[0] + 1) - 1
+    if point.type.startswith("bcd"):
+        return 0, 10 ** (4 * point.length) - 1
+    bits = 16 * point.length
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if point.type[0] == "s" else (0, (1 << bits) - 1)
+
+
+def _exponent(profile: Profile, point: Point, data: bytes, offset: int) -> int:
+    """What the point's scale register says; 0 where there is none."""
+    address = profile.scale_address(point)
+    if address is None:
+        return 0
+    place = 2 * (offset + address - profile.wire_address(point))
+    word = data[place : place + 2] if place >= 0 else b""
+    if len(word) != 2:
+        raise ValueError(f"{point.name}: its scale register does not lie inside {len(data)} bytes")
+    return int.from_bytes(word, "big", signed=True)
+
+
+def _judged(point: Point, raw: float, exponent: int) -> Reading:
     if not math.isfinite(raw):
         return Reading(None, Status.NOT_AVAILABLE)
+    if abs(exponent) > MAX_EXPONENT:
+        return Reading(None, Status.OUT_OF_RANGE)
     scaling = point.scaling
-    value = scaling.published(float(raw))
+    value = scaling.published(float(raw), exponent)
+    if point.encoding == "four_quadrant" and 1 < abs(value) <= 2:
+        value = math.copysign(2 - abs(value), value)
     low, high = point.range or (-math.inf, math.inf)
     if not low <= value <= high or abs(value) * 10.0**scaling.decimals >= EXACT:
         return Reading(None, Status.OUT_OF_RANGE)
     return Reading(int(value) if point.is_state else value, Status.GOOD)
 
 
-def _pattern(point: Point, value: float | None) -> int:
+def _pattern(point: Point, value: float | None, exponent: int) -> int:
     """The unsigned bit pattern for a published number."""
+    shift = 0 if point.bits is None else point.bits[0]
     if value is None or math.isnan(value):
         if point.invalid:
-            return point.invalid[0]
+            return point.sentinels[0][0] << shift
         if not point.is_float:
             raise ValueError(f"{point.name}: type {point.type} without a sentinel cannot say that there is no value")
         value = math.nan
     if point.is_float:
         limit = _FLOAT_MAX[point.type]
-        raw = point.scaling.raw(value) if math.isfinite(value) else value
+        raw = point.scaling.raw(value, exponent) if math.isfinite(value) else value
         if math.isfinite(raw):
             raw = max(-limit, min(limit, raw))
         return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.type], raw), "big")
-    low, high = integer_limits(point.type)
-    exact = max(float(low), min(float(high), point.scaling.raw(value)))
-    return max(low, min(high, round(exact))) % (1 << 16 * point.length)
+    low, high = integer_limits(point)
+    exact = max(float(low), min(float(high), point.scaling.raw(value, exponent)))
+    raw = max(low, min(high, round(exact)))
+    return int(str(raw), 16) if point.type.startswith("bcd") else raw % (1 << 16 * point.length) << shift
+
+
+def _words(wire: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(wire[k : k + 2], "big") for k in range(0, len(wire), 2))
 
 
 def _text(data: bytes) -> str:

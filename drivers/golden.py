@@ -38,8 +38,7 @@ def _form(profile: Profile, request: bytes, response: bytes) -> Mistake | None:
         if address < high and low < address + count:
             return "request", "reads a forbidden range", "another read, or another range"
     if not profile.limits.read_holes:
-        spans = [profile.span(p) for p in profile.point if p.function == function]
-        named = {register for first, end in spans for register in range(first, end)}
+        named = {register for first, end in profile.named_runs(function) for register in range(first, end)}
         hole = next((a for a in range(address, address + count) if a not in named), None)
         if hole is not None:
             return "request", f"reads wire address {hole}, which no point names", "read_holes is false"
@@ -60,11 +59,11 @@ def _content(profile: Profile, golden: Golden, key: str, request: bytes, data: b
         if point is None:
             yield f"{key}.expect.{name}", "no such point", "see the names above"
             continue
-        first, end = profile.span(point)
+        first, end = profile.reach(point)
         if point.function != function or first < address or end > address + count:
             yield f"{key}.expect.{name}", "is not inside this read", "another frame, or another address"
             continue
-        reading = decode_point(profile, point, data, first - address)
+        reading = decode_point(profile, point, data, profile.wire_address(point) - address)
         if reading.status != (Status.NOT_AVAILABLE if value is None else Status.GOOD):
             said = reading.status.name.lower().replace("_", " ")
             yield f"{key}.expect.{name}", f"decodes to: {said}", "check sentinels, range and type"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from drivers.codec import EXACT, integer_limits
+from drivers.codec import EXACT, integer_limits, own_bits
 from drivers.golden import mistakes
 from drivers.profile import BIT_TABLES, Point, Profile
 from drivers.scaling import decimals_of
@@ -28,7 +28,8 @@ RESERVED_NAMES = frozenset({"time", "city", "site", "gateway", "device"})
 LAST_ADDRESS = 65535
 #: Each sentinel is a comparison per reading; no known device has more than eight.
 MAX_INVALID = 16
-_WORD_TYPES = ("u16", "s16", "bool")
+_WORD_TYPES = ("u16", "s16", "bcd16", "bool")
+UNSIGNED = frozenset({"u16", "u32", "u64"})
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
@@ -43,8 +44,13 @@ class Finding(NamedTuple):
 def lint(profile: Profile) -> list[Finding]:
     """Every mistake of content; empty when there is none."""
     findings = [*_limits(profile), *_names(profile)]
+    findings += [Finding(f"point[{p.name}].{key}", *rest) for p in profile.point for key, *rest in _parts(profile, p)]
+    profile = _without_lost_parts(profile)
     for point in profile.point:
-        checks = (_place(profile, point), _type(point), _numbers(point), _range(point), _words(point))
+        checks = (
+            *(_place(profile, point), _type(point), _numbers(point), _scale_register(profile, point)),
+            *(_sentinels(point), _range(point), _words(point)),
+        )
         findings += [Finding(f"point[{point.name}].{key}", *rest) for check in checks for key, *rest in check]
     findings += _overlaps(profile)
     if not findings:  # a frame tells nothing about a map that is already known to be wrong
@@ -110,6 +116,67 @@ def _type(point: Point) -> Check:
         yield "order", f"{point.order} on a string", "ABCD: high byte first; BADC: low byte first"
 
 
+def _parts(profile: Profile, point: Point) -> Check:
+    """What the point refers to is there: its bits in the number, its scale register among the points."""
+    if point.bits is not None and point.type in UNSIGNED and not _inside(point, *point.bits):
+        first, last = point.bits
+        hint = f"write [lowest, highest], 0 to {16 * point.length - 1}"
+        yield "bits", f"{first} to {last} do not lie inside {point.type}", hint
+    if point.bits is not None and (point.type not in UNSIGNED or point.table in BIT_TABLES):
+        yield "bits", f"has no meaning for {point.type} in {point.table}", "for u16, u32, u64 in holding or input"
+    if isinstance(point.scale_register, str) and all(p.name != point.scale_register for p in profile.point):
+        yield "scale_register", f"there is no point {point.scale_register}", "the name of a point, or an address"
+
+
+def _without_lost_parts(profile: Profile) -> Profile:
+    """The profile without what `_parts` complains of, so that everything else can be told as well."""
+    lost = {p.name: {key: None for key, *_ in _parts(profile, p)} for p in profile.point}
+    points = tuple(p.model_copy(update=lost[p.name]) if lost[p.name] else p for p in profile.point)
+    return profile.model_copy(update={"point": points})
+
+
+def _inside(point: Point, first: int, last: int) -> bool:
+    return 0 <= first <= last < 16 * point.length
+
+
+def _scale_register(profile: Profile, point: Point) -> Check:
+    """The register that holds the power of ten is one, and comes in one answer with the point."""
+    scale = profile.scale_address(point)
+    if scale is None:
+        return
+    if point.is_state or point.type == "string":
+        yield "scale_register", "a state, bool or string has no scale", "leave it out"
+        return
+    if point.pow2 is not None:
+        yield "scale_register", f"stands beside pow2 = {point.pow2}", "one of them"
+    if not 0 <= scale <= LAST_ADDRESS:
+        yield "scale_register", f"{scale} on the wire is no address", "in the document's counting, like address"
+    for other in profile.point:
+        low, high = profile.span(other)
+        exponent = (other.type, other.scale, other.offset, other.pow2) == ("s16", 1, 0, None)
+        if other.table == point.table and low <= scale < high and not exponent:
+            hint = "the register of a power of ten is an s16 without scale"
+            yield "scale_register", f"is a register of {other.name} ({other.type})", hint
+            return
+        if point.scale_register == other.name and other.table != point.table:
+            yield "scale_register", f"{other.name} is in another table ({other.table})", "one answer must hold both"
+            return
+    first, end = profile.reach(point)
+    base = profile.limits.address_base
+    if end - first > profile.max_count(point.function):
+        reason = f"is {end - first} registers away, limits.max_registers is {profile.limits.max_registers}"
+        yield "scale_register", reason, "one answer must hold both"
+    for low, high in profile.forbidden():
+        if first < high and low < end:
+            reason = f"the forbidden range {low + base} to {high - 1 + base} lies between"
+            yield "scale_register", reason, "one answer must hold both"
+    if not profile.limits.read_holes and not any(
+        low <= first and end <= high for low, high in profile.named_runs(point.function)
+    ):
+        reason = "registers that no point names lie between, and read_holes is false"
+        yield "scale_register", reason, "name them, if the device has them"
+
+
 def _numbers(point: Point) -> Check:
     """Scale, offset, decimals and sentinels are possible for the type."""
     plain = point.scale == 1 and point.offset == 0 and point.pow2 is None
@@ -132,7 +199,8 @@ def _numbers(point: Point) -> Check:
             f"{min(6, scaling.decimals)} are not enough for scale {point.scale}, offset {point.offset}",
             hint,
         )
-    yield from _sentinels(point)
+    if point.encoding is not None and (point.is_state or point.type == "string" or point.unit):
+        yield "encoding", f"{point.encoding} is an encoding of power factors", "leave it out, or the unit"
 
 
 def _sentinels(point: Point) -> Check:
@@ -141,11 +209,14 @@ def _sentinels(point: Point) -> Check:
         return
     if len(point.invalid) > MAX_INVALID:
         yield "invalid", f"{len(point.invalid)} patterns, at most {MAX_INVALID}", "use range instead"
-    bits = 16 * point.length
-    for pattern in point.invalid:
-        if not 0 <= pattern < 1 << bits:
-            hint = f"as it stands in the registers, 0 to {(1 << bits) - 1:#x}: -1 is {(1 << bits) - 1:#x}"
-            yield "invalid", f"{pattern} is no unsigned pattern of {bits} bits", hint
+    bits = 16 * point.length if point.bits is None else point.bits[1] - point.bits[0] + 1
+    for low, high in point.sentinels:
+        if not (0 <= low < 1 << bits and 0 <= high < 1 << bits):
+            wrong = low if not 0 <= low < 1 << bits else high
+            hint = f"as it stands in the registers, 0 to {(1 << bits) - 1:#x}: -1 is the highest"
+            yield "invalid", f"{wrong} is no unsigned pattern of {bits} bits", hint
+        elif low > high:
+            yield "invalid", f"{low:#x} is above {high:#x}", "write [first, last]"
 
 
 def _range(point: Point) -> Check:
@@ -159,8 +230,11 @@ def _range(point: Point) -> Check:
         yield "range", f"has no meaning for {point.type}", "leave it out"
     elif low >= high:
         yield "range", f"{low} is not below {high}", "write [lowest, highest]"
-    elif not point.is_float and point.scale != 0:
-        ends = sorted(point.scaling.published(raw) for raw in integer_limits(point.type))
+    elif point.encoding == "four_quadrant":
+        if low < -1 or high > 1:
+            yield "range", f"{low} to {high} for a power factor", "-1 to 1: it is published decoded"
+    elif not point.is_float and point.scale != 0 and point.scale_register is None:
+        ends = sorted(point.scaling.published(raw) for raw in integer_limits(point))
         if low < ends[0] or high > ends[1]:
             hint = "negative values need s16, s32 or s64" if low < ends[0] == 0 else "wrong type or scale, or too wide"
             yield "range", f"{point.type} with this scale gives {ends[0]:g} to {ends[1]:g} only", hint
@@ -180,7 +254,7 @@ def _words(point: Point) -> Check:
     if point.symbols and point.kind != "state":
         yield "symbols", "only a state has symbols", 'add kind = "state"'
     elif point.symbols and not point.is_float and point.type != "string":
-        low, high = (0, 1) if point.type == "bool" else integer_limits(point.type)
+        low, high = (0, 1) if point.type == "bool" else integer_limits(point)
         for value in point.symbols:
             if not _INTEGER.fullmatch(value) or not low <= int(value) <= high:
                 yield "symbols", f"{value!r} is no value of {point.type}", "the number as text, as it is published"
@@ -190,15 +264,22 @@ def _overlaps(profile: Profile) -> Iterator[Finding]:
     """Two points that say different things of one register. Bits may share it with each other and with its word."""
     for table in dict.fromkeys(point.table for point in profile.point):
         points = [p for p in profile.point if p.table == table]
-        bits = [p for p in points if p.type == "bool"]
-        taken: dict[tuple[int, int | None], str] = {}
-        for point in bits:
-            first = taken.setdefault((point.address, point.bit), point.name)
-            if first != point.name:
-                where = f"{point.address}" if point.bit is None else f"bit {point.bit} of {point.address}"
+        parts = [p for p in points if p.type == "bool" or p.bits is not None]
+        taken: dict[tuple[int, int], str] = {}
+        for point in parts:
+            own = [
+                (point.address + k, bit)
+                for k, word in enumerate(own_bits(profile, point))
+                for bit in range(16)
+                if word >> bit & 1
+            ]
+            first = next((taken[place] for place in own if place in taken), None)
+            taken |= dict.fromkeys(own, point.name)
+            if first is not None:
+                where = f"{point.address}" if table in BIT_TABLES else f"its bits of {point.address}"
                 yield Finding(f"point[{point.name}].address", f"{where} is already {first}", "remove one")
         reach, holder = -1, ""
-        for start, end, name in sorted((*profile.span(p), p.name) for p in points if p.type != "bool"):
+        for start, end, name in sorted((*profile.span(p), p.name) for p in points if p not in parts):
             if start < reach:
                 yield Finding(f"point[{name}].address", f"shares registers with {holder}", "one of the two is wrong")
             if end > reach:

@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A point as the planner sees it: wire addresses `[first, end)`."""
+    """A point as the planner sees it: what one answer must hold of it, wire addresses `[first, end)`."""
 
     first: int
     end: int
@@ -136,7 +136,7 @@ def _groups(points: Iterable[Point]) -> Iterable[tuple[tuple[int, int], list[Poi
 
 def _spans(profile: Profile, points: Iterable[Point]) -> list[_Span]:
     """Sorted so that a span stands behind every other that contains it."""
-    return sorted((_Span(*profile.span(p), p) for p in points), key=lambda s: (s.first, -s.end))
+    return sorted((_Span(*profile.reach(p), p) for p in points), key=lambda s: (s.first, -s.end))
 
 
 def _runs(spans: list[_Span]) -> list[list[_Span]]:
@@ -156,8 +156,7 @@ def _barriers(profile: Profile, function: int, unmergeable: Collection[tuple[int
     barriers = [first for first, _ in profile.forbidden()]
     refused = [address for refused_function, address in unmergeable if refused_function == function]
     if refused or not profile.limits.read_holes:
-        spans = _spans(profile, [p for p in profile.point if p.function == function])
-        named = [(run[0].first, max(s.end for s in run)) for run in _runs(spans)]
+        named = profile.named_runs(function)
         barriers += [address for address in refused if not any(first <= address < end for first, end in named)]
         barriers += [] if profile.limits.read_holes else [end for _, end in named]
     return sorted(barriers)
@@ -215,7 +214,8 @@ def _cheapest(spans: list[_Span], reach: list[int], cost: LinkCost, *, bits: boo
 
 def _block(profile: Profile, spans: list[_Span], function: int, every: int, interval_s: float) -> Block:
     address = min(s.first for s in spans)
-    ordered = sorted(spans, key=lambda s: (profile.category(s.point), s.first, s.point.bit or 0))
+    places = {s.point.name: profile.wire_address(s.point) - address for s in spans}
+    ordered = sorted(spans, key=lambda s: (profile.category(s.point), places[s.point.name], s.point.bit or 0))
     return Block(
         function=function,
         address=address,
@@ -223,5 +223,5 @@ def _block(profile: Profile, spans: list[_Span], function: int, every: int, inte
         every=every,
         interval_s=interval_s,
         points=tuple(s.point.name for s in ordered),
-        offsets=tuple(s.first - address for s in ordered),
+        offsets=tuple(places[s.point.name] for s in ordered),
     )

@@ -19,12 +19,25 @@ from drivers.errors import ProfileError
 from drivers.form import form_findings, survivors
 from drivers.scaling import Scaling, derive
 
-PointType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "string"]
+PointType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd16", "bcd32", "bcd64", "bool", "string"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 Table = Literal["coil", "discrete", "holding", "input"]
 
 FUNCTION_OF_TABLE = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-REGISTERS_OF_TYPE = {"u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "f64": 4, "bool": 1}
+REGISTERS_OF_TYPE = {
+    "u16": 1,
+    "s16": 1,
+    "u32": 2,
+    "s32": 2,
+    "u64": 4,
+    "s64": 4,
+    "f32": 2,
+    "f64": 4,
+    "bool": 1,
+    "bcd16": 1,
+    "bcd32": 2,
+    "bcd64": 4,
+}
 BIT_TABLES = frozenset({"coil", "discrete"})
 
 #: A field key, a device, a tag key: safe in line protocol and topics without any escape.
@@ -71,7 +84,10 @@ class Limits(Strict):
 
 
 class Point(Strict):
-    """One value of the device. Published = raw * scale + offset, or raw / 2**pow2 + offset."""
+    """One value of the device. Published = raw * scale + offset, or raw / 2**pow2 + offset.
+
+    With a scale register raw is multiplied by the power of ten that stands there before anything else.
+    """
 
     name: Name
     table: Table
@@ -79,16 +95,22 @@ class Point(Strict):
     type: PointType
     order: WordOrder | None = None  #: None: Limits.word_order; BADC on a string: low byte first
     bit: Annotated[int, Field(ge=0, le=15)] | None = None  #: bit of the register, for type bool in a register
+    bits: tuple[int, int] | None = None  #: first and last bit, 0 the lowest, of an unsigned number: only these are raw
     registers: Annotated[int, Field(ge=1, le=125)] | None = None  #: length, for type string
     scale: float | int = 1
     offset: float | int = 0
     pow2: Annotated[int, Field(ge=1, le=16)] | None = None  #: divide raw by 2**pow2, instead of scale
-    decimals: Annotated[int, Field(ge=0, le=6)] | None = None  #: None: what scale and offset need; 3 for floats
+    #: name of a point or address (document's counting, same table) of the register that holds raw's power of ten, s16
+    scale_register: Name | Annotated[int, Field(ge=0, le=65536)] | None = None
+    encoding: Literal["four_quadrant"] | None = None  #: power factor: above 1 it is leading, and 2 minus it is meant
+    #: None: what scale and offset need; 3 for floats and with a scale register
+    decimals: Annotated[int, Field(ge=0, le=6)] | None = None
     unit: str = ""
     kind: Literal["gauge", "counter", "state"] = "gauge"
     symbols: dict[str, str] = {}  #: meaning of a state's values, keyed by the number as text
     range: tuple[float, float] | None = None  #: plausible values after scaling, both included
-    invalid: tuple[int, ...] = ()  #: raw patterns (unsigned) that mean "no value"
+    #: raw patterns (unsigned) that mean "no value"; [first, last] for all from one to another
+    invalid: tuple[int | tuple[int, int], ...] = ()
     deadband: Annotated[float, Field(ge=0)] = 0.0  #: smaller changes are not reported, in `unit`
     every: Annotated[int, Field(ge=1, le=86400)] = 1  #: read at each n-th interval of the device
     category: Name | None = None  #: None: Device.category
@@ -109,15 +131,19 @@ class Point(Strict):
         return self.type in ("f32", "f64")
 
     @property
+    def sentinels(self) -> tuple[tuple[int, int], ...]:
+        """`invalid` as pairs of first and last pattern."""
+        return tuple(each if isinstance(each, tuple) else (each, each) for each in self.invalid)
+
+    @property
     def is_state(self) -> bool:
         """Whether it is written as an integer and never averaged."""
         return self.kind == "state" or self.type == "bool"
 
     @property
     def scaling(self) -> Scaling:
-        return derive(
-            scale=self.scale, offset=self.offset, pow2=self.pow2, decimals=self.decimals, is_float=self.is_float
-        )
+        coarse = self.is_float or self.scale_register is not None
+        return derive(scale=self.scale, offset=self.offset, pow2=self.pow2, decimals=self.decimals, coarse=coarse)
 
 
 class Golden(Strict):
@@ -147,6 +173,32 @@ class Profile(Strict):
         """First and behind-the-last wire address of a point: registers, or bits in a bit table."""
         first = self.wire_address(point)
         return first, first + point.length
+
+    def scale_address(self, point: Point) -> int | None:
+        """Wire address of the register that holds the point's power of ten. Raises KeyError."""
+        place = point.scale_register
+        if place is None:
+            return None
+        return self.wire_address(self.named(place)) if isinstance(place, str) else place - self.limits.address_base
+
+    def reach(self, point: Point) -> tuple[int, int]:
+        """First and behind-the-last wire address that one answer must hold: the point and its scale register."""
+        first, end = self.span(point)
+        scale = self.scale_address(point)
+        return (first, end) if scale is None else (min(first, scale), max(end, scale + 1))
+
+    def named_runs(self, function: int) -> list[tuple[int, int]]:
+        """First and behind-the-last wire address of each run of registers that points name, scale registers too."""
+        points = [point for point in self.point if point.function == function]
+        scales = {self.scale_address(point) for point in points} - {None}
+        spans = sorted([*map(self.span, points), *((scale, scale + 1) for scale in scales if scale is not None)])
+        runs = spans[:1]
+        for first, end in spans[1:]:
+            if first > runs[-1][1]:
+                runs.append((first, end))
+            else:
+                runs[-1] = runs[-1][0], max(runs[-1][1], end)
+        return runs
 
     def forbidden(self) -> list[tuple[int, int]]:
         """First and behind-the-last wire address of each range that is never read."""

@@ -162,9 +162,12 @@ def _point(profile: "Profile", point: "Point") -> dict[str, Any]:
         "type": point.type,
         "order": profile.order(point),
         "bit": point.bit,
+        "bits": point.bits,
         "mul": scaling.mul,
         "add": scaling.add,
         "div": scaling.div,
+        "scale_register": profile.scale_address(point),
+        "encoding": point.encoding,
         "decimals": scaling.decimals,
         "unit": point.unit,
         "kind": point.kind,
@@ -253,6 +256,7 @@ def _point_table(name: str, profile: "Profile", points: Sequence[dict[str, Any]]
         table.add_column(heading, no_wrap=not fold, overflow="fold", justify="right" if right else "left")
     for point in points:
         kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
+        kind += "[{}:{}]".format(*point["bits"]) if point["bits"] else ""
         kind += f" {point['order']}" if point["order"] != "ABCD" else ""
         wire = f"{point['function']}:{point['wire_address']}"
         every = point["every"] if point["every"] > 1 else ""
@@ -266,6 +270,7 @@ def _formula(point: dict[str, Any]) -> str:
     if point["kind"] == "state" or point["type"] in ("bool", "string"):
         return ""
     text = "raw" if point["mul"] == 1 else f"raw×{point['mul']:g}"
+    text += "×10^sf" if point["scale_register"] is not None else ""
     text += f"{point['add']:+g}" if point["add"] else ""
     if point["div"] != 1:
         text = f"({text})/{point['div']:g}" if point["add"] else f"{text}/{point['div']:g}"

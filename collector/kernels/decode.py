@@ -6,11 +6,15 @@ from numpy.typing import NDArray
 from collector.kernels._jit import kernel
 
 #: How the bytes of a value are read.
-UNSIGNED, SIGNED, FLOAT, BIT = 0, 1, 2, 3
+UNSIGNED, SIGNED, FLOAT, BIT, BCD = 0, 1, 2, 3, 4
 #: Columns of `members`: where each point of a block lies and the form of its value, which many points share.
 POINT, AT, FORM, MEMBER_COLUMNS = 0, 1, 2, 3
-#: Columns of `layouts`, by form: byte k of the value is byte `k ^ MASK` of its registers.
-BYTES, MASK, KIND, BIT_NUMBER, LAYOUT_COLUMNS = 0, 1, 2, 3, 4
+#: Columns of `layouts`, by form: byte k of the value is byte `k ^ MASK` of its registers. Shifted LEFT and then RIGHT,
+#: a word of 64 bits holds only the value's bits. SCALE_AT bytes behind the value lies its scale register, 0 without
+#: one. QUADRANTS is 1 for a power factor whose leading half lies beyond 1.
+BYTES, MASK, KIND, BIT_NUMBER, LEFT, RIGHT, SCALE_AT, QUADRANTS, LAYOUT_COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+#: Columns of `invalid`: first and last pattern that means "no value".
+FIRST, LAST, INVALID_COLUMNS = 0, 1, 2
 #: Columns of `scales`, by form: what the number means. POWER is 10**decimals.
 MUL, ADD, DIV, LOW, HIGH, POWER, SCALE_COLUMNS = 0, 1, 2, 3, 4, 5, 6
 
@@ -20,13 +24,18 @@ EXACT = 2.0**52
 NOT_AVAILABLE, OUT_OF_RANGE, COMM_ERROR = 2, 3, 4  # collector.types.Quality
 OK = 0  # collector.types.Outcome
 
+#: drivers.scaling.MAX_EXPONENT and what a scale register says when there is no scale.
+MAX_EXPONENT = 10
+NO_EXPONENT = -0x8000
+POWERS = np.array([10.0**k for k in range(MAX_EXPONENT + 1)])
+
 u64 = np.uint64
 
 
 @kernel(
     "void(Array(uint8, 1, 'C', True), Array(int32, 1, 'C', True), Array(int64, 1, 'C', True),"  # True: read-only
     " Array(int64, 1, 'C', True), Array(uint8, 1, 'C', True), uint8, int64[::1], int64[::1], int32[:,::1],"
-    " int32[:,::1], float64[:,::1], int64[::1], uint64[::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
+    " int32[:,::1], float64[:,::1], int64[::1], uint64[:,::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
 )
 def decode(
     image: NDArray[np.uint8],
@@ -79,25 +88,45 @@ def decode(
             raw = u64(0)
             for k in range(u64(layouts[form, BYTES])):
                 raw = (raw << u64(8)) | u64(image[at + (k ^ mask)])
+            raw = (raw << u64(layouts[form, LEFT])) >> u64(layouts[form, RIGHT])
             missing = False
             for s in range(u64(first_invalid[form]), u64(first_invalid[form + u64(1)])):
-                missing |= raw == invalid[s]
+                missing |= raw - invalid[s, FIRST] <= invalid[s, LAST] - invalid[s, FIRST]  # below FIRST wraps round
             kind = layouts[form, KIND]
             if kind == UNSIGNED:
                 x = np.float64(raw)
             elif kind == SIGNED:
-                unused = u64(64 - 8 * layouts[form, BYTES])
+                unused = u64(layouts[form, LEFT])
                 x = np.float64(u64(raw << unused).view(np.int64) >> np.int64(unused))
             elif kind == BIT:
                 x = np.float64((raw >> u64(layouts[form, BIT_NUMBER])) & u64(1))
-            elif layouts[form, BYTES] == 4:
+            elif kind == FLOAT and layouts[form, BYTES] == 4:
                 x = np.float64(np.uint32(raw).view(np.float32))
-            else:
+            elif kind == FLOAT:
                 x = u64(raw).view(np.float64)
+            else:
+                number = u64(0)
+                for k in range(u64(16)):
+                    digit = (raw >> u64(60 - 4 * np.int64(k))) & u64(15)
+                    missing |= bool(digit > u64(9))
+                    number = number * u64(10) + digit
+                x = np.float64(number)
+            exponent = np.int64(0)
+            if layouts[form, SCALE_AT] != 0:
+                high = u64(np.int64(at) + layouts[form, SCALE_AT])
+                exponent = ((np.int64(image[high]) << 8 | np.int64(image[high + u64(1)])) ^ 0x8000) - 0x8000
+                missing |= bool(exponent == NO_EXPONENT)
             if missing or not np.isfinite(x):
                 quality[i] = NOT_AVAILABLE
                 continue
             y = (x * scales[form, MUL] + scales[form, ADD]) / scales[form, DIV]
+            if layouts[form, SCALE_AT] != 0:
+                up = POWERS[exponent] if 0 < exponent <= MAX_EXPONENT else 1.0
+                down = POWERS[-exponent] if -MAX_EXPONENT <= exponent < 0 else 1.0
+                y = (x * scales[form, MUL] * up + scales[form, ADD] * down) / (scales[form, DIV] * down)
+                y = y if abs(exponent) <= MAX_EXPONENT else np.inf
+            if layouts[form, QUADRANTS] != 0 and abs(y) > 1.0 and abs(y) <= 2.0:
+                y = np.copysign(2.0 - abs(y), y)
             if y >= scales[form, LOW] and y <= scales[form, HIGH] and abs(y) * scales[form, POWER] < EXACT:
                 value[i] = y
                 quality[i] = good

@@ -3,8 +3,9 @@
 import math
 import re
 
-from drivers.codec import Reading, Status, Value, decode_point, encode_point
+from drivers.codec import Reading, Status, Value, decode_point, encode_point, integer_limits, own_bits
 from drivers.profile import Point, Profile
+from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
 from drivers.simulators.quantities import UNITS, meaning, phase_of
 from drivers.simulators.unit import BIT_FUNCTIONS, Bank, Identity, Unit
@@ -58,7 +59,11 @@ class VirtualDevice:
         functions = sorted({point.function for point in profile.point})
         self._banks = {function: _bank(profile, function, holes) for function in functions}
         # Bits last: they may lie in a word that another point shows whole.
-        self._points = sorted(profile.point, key=lambda point: point.type == "bool")
+        self._points = sorted(profile.point, key=lambda point: point.type == "bool" or point.bits is not None)
+        self._exponents = _exponents(profile)
+        for (function, address), exponent in self._exponents.items():
+            place = address - self._banks[function].first
+            self._banks[function].data[2 * place : 2 * place + 2] = exponent.to_bytes(2, "big", signed=True)
         identity = Identity(profile.device.vendor, profile.device.model)
         self.unit = Unit(seat.name, self._banks, identity, self.refresh)
         self.refresh()
@@ -69,46 +74,47 @@ class VirtualDevice:
             return
         self._shown_s = self._hall.time_s
         for point in self._points:
-            self._show(point, self._words(point))
+            self._show(point)
 
     def reading(self, name: str) -> Reading:
         """What a perfect collector makes of the registers as they are now. Raises KeyError."""
         self.refresh()
-        point = self.profile.named(name)
-        bank = self._banks[point.function]
-        place = self.profile.wire_address(point) - bank.first
-        if bank.width == 1:
-            return decode_point(self.profile, point, bytes((bank.data[place],)))
-        return decode_point(self.profile, point, bytes(bank.data[2 * place : 2 * (place + point.length)]))
+        return self._decoded(self.profile.named(name))
 
     def readings(self) -> dict[str, Reading]:
         """`reading` of every point, in the profile's order."""
         return {point.name: self.reading(point.name) for point in self.profile.point}
 
-    def _show(self, point: Point, words: tuple[int, ...]) -> None:
+    def _decoded(self, point: Point) -> Reading:
+        bank, (first, end) = self._banks[point.function], self.profile.reach(point)
+        data = bytes(bank.data[bank.width * (first - bank.first) : bank.width * (end - bank.first)])
+        return decode_point(self.profile, point, data, self.profile.wire_address(point) - first)
+
+    def _show(self, point: Point) -> None:
+        """Put a good value into the bank: the hall's, or where the point cannot show that, one inside its range."""
+        scale = self.profile.scale_address(point)
+        exponent = 0 if scale is None else self._exponents[point.function, scale]
+        for value in (self._value(point), self._plausible(point)):
+            self._put(point, encode_point(self.profile, point, value, exponent))
+            if point.type in ("bool", "string") or self._decoded(point).status is Status.GOOD:
+                return
+        raise ValueError(f"{self.seat.name}: {point.name} has no good value to show: range {point.range}")
+
+    def _put(self, point: Point, words: tuple[int, ...]) -> None:
+        """Bits beside the point's own stay as they are."""
         bank = self._banks[point.function]
         place = self.profile.wire_address(point) - bank.first
         if bank.width == 1:
             bank.data[place] = words[0]
-        elif point.type == "bool":
-            mask = 1 << (point.bit or 0)
-            before = int.from_bytes(bank.data[2 * place : 2 * place + 2], "big")
-            bank.data[2 * place : 2 * place + 2] = (before & ~mask | words[0]).to_bytes(2, "big")
-        else:
-            bank.data[2 * place : 2 * (place + len(words))] = b"".join(word.to_bytes(2, "big") for word in words)
-
-    def _words(self, point: Point) -> tuple[int, ...]:
-        """Registers of a good value: the hall's, or where the point cannot show that, one inside its range."""
-        for value in (self._value(point), self._plausible(point)):
-            words = encode_point(self.profile, point, value)
-            if point.type in ("bool", "string"):
-                return words
-            packed = b"".join(word.to_bytes(2, "big") for word in words)
-            if decode_point(self.profile, point, packed).status is Status.GOOD:
-                return words
-        raise ValueError(f"{self.seat.name}: {point.name} has no good value to show: range {point.range}")
+            return
+        for at, (word, mask) in enumerate(zip(words, own_bits(self.profile, point), strict=True), place):
+            before = int.from_bytes(bank.data[2 * at : 2 * at + 2], "big")
+            bank.data[2 * at : 2 * at + 2] = (before & ~mask | word).to_bytes(2, "big")
 
     def _value(self, point: Point) -> Value:
+        exponent = self._exponents.get((point.function, self.profile.wire_address(point)))
+        if exponent is not None:
+            return exponent
         if point.type == "string":
             return {"firmware": "1.0", "serial": f"SIM-{self.seat.name}"}.get(point.name, self.profile.device.model)
         if point.type == "bool":
@@ -131,8 +137,29 @@ class VirtualDevice:
         return float(round(middle)) if point.is_state else middle
 
 
+def _exponents(profile: Profile) -> dict[tuple[int, int], int]:
+    """What each scale register says, by function and wire address: the finest step with which all its points fit."""
+    found: dict[tuple[int, int], int] = {}
+    for point in profile.point:
+        scale = profile.scale_address(point)
+        if scale is not None:
+            finest = -min(point.scaling.decimals, MAX_EXPONENT)
+            key = point.function, scale
+            found[key] = max(found.get(key, finest), next(e for e in range(finest, MAX_EXPONENT) if _fits(point, e)))
+    return found
+
+
+def _fits(point: Point, exponent: int) -> bool:
+    """Whether the point can show all of its range with this exponent; without a range nothing is asked of it."""
+    if point.is_float or point.range is None:
+        return True
+    low, high = integer_limits(point)
+    ends = [point.scaling.raw(end, exponent) for end in point.range]
+    return exponent == MAX_EXPONENT - 1 or (low <= min(ends) and max(ends) <= high)
+
+
 def _bank(profile: Profile, function: int, holes: bool) -> Bank:
-    spans = [profile.span(point) for point in profile.point if point.function == function]
+    spans = profile.named_runs(function)
     first, end = min(span[0] for span in spans), max(span[1] for span in spans)
     width = 1 if function in BIT_FUNCTIONS else 2
     defined = bytearray(b"\1" if holes else b"\0") * (end - first)

@@ -115,6 +115,7 @@ def test_as_many_sentinels_as_allowed_work_and_more_are_refused():
     [
         (point("u16", invalid=(0x10000,)), "0x10000 has more bits than the point"),
         (point("s16", invalid=(-0x8001,)), "-0x8001 has more bits than the point"),
+        (point("u16", invalid=((0, 0x10000),)), "0x10000 has more bits than the point"),
         (point("bool", invalid=(1,)), "only registers can hold an invalid pattern"),
         (point("string", invalid=(1,)), "only registers can hold an invalid pattern"),
     ],
@@ -156,6 +157,25 @@ def test_what_could_not_be_printed_exactly_is_out_of_range():
 def test_a_clock_that_was_never_set_makes_good_values_unsure_and_keeps_them():
     assert decode_one(point(), b"\0\5", clock_sane=False) == (5.0, Quality.CLOCK_UNSURE)
     assert decode_one(point(invalid=(5,)), b"\0\5", clock_sane=False)[1] == Quality.NOT_AVAILABLE
+
+
+def test_points_share_a_scale_register_of_their_own_record_only():
+    decode = Decode([point("s16", name="a", scale_at=2), point("s16", name="b", scale_at=1)])
+    decode.set_blocks([block([0, 1], [0, 1], 3)])
+    records = [struct.pack(">hhh", *words) for words in ((2305, -7, -1), (5, 6, 2), (1, 2, -32768), (1, 2, 11))]
+    samples = decode(batch(*((0, record) for record in records)))
+    assert samples.value[:4].tolist() == [230.5, -0.7, 500.0, 600.0]
+    assert samples.quality[4:].tolist() == [Quality.NOT_AVAILABLE] * 2 + [Quality.OUT_OF_RANGE] * 2
+
+
+def test_four_slots_of_four_bits_lie_in_one_register():
+    """DSE GenComm page 154: the first of four alarms is in the highest bits."""
+    points = [point(name=f"alarm_{k}", bits=(12 - 4 * k, 15 - 4 * k), state=True, invalid=(15,)) for k in range(4)]
+    decode = Decode(points)
+    decode.set_blocks([block(range(4), [0] * 4, 1)])
+    samples = decode(batch((0, b"\x12\x3f")))
+    assert samples.value[:3].tolist() == [1, 2, 3]
+    assert samples.quality.tolist() == [0, 0, 0, Quality.NOT_AVAILABLE]
 
 
 def test_bits_of_a_register_count_from_the_lowest():
@@ -236,6 +256,8 @@ def test_new_blocks_join_and_the_old_numbers_stay_valid():
         (point("bool"), block([0], [8], 8, function=2)),
         (point("bool"), block([0], [0], 1)),
         (point("u16"), block([0], [0], 8, function=1)),
+        (point("u16", scale_at=1), block([0], [0], 1)),
+        (point("u16", scale_at=-1), block([0], [0], 2)),
     ],
 )
 def test_a_point_that_does_not_lie_in_its_block_is_refused(spec, bad):

@@ -47,15 +47,17 @@ from collector.decode import Decode
 from collector.encode import Encode
 from collector.filter import Filter
 from collector.types import BlockSpec, PointSpec, RawBatch
-types = ["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool"]
+types = ["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bool", "bcd16", "bcd32", "bcd64"]
 points, offsets, at = [], [], 0
 for k in range(72):
+    type = types[k % 12]
     points.append(PointSpec(device=f"d{k // 20}", name=f"p{k}", category=f"c{k % 3}", tags=(("room", "a b"),),
-        type=types[k % 9], order=["ABCD", "CDAB", "BADC", "DCBA"][k // 9 % 4], bit=k % 16 if k % 9 == 8 else -1,
-        div=10.0 ** (k % 4), decimals=k % 7, low=-1e12, high=1e12, invalid=(0,) if k % 5 else (), state=k % 11 == 0,
-        deadband=k % 2 * 100.0))
+        type=type, order=["ABCD", "CDAB", "BADC", "DCBA"][k // 9 % 4], bit=k % 16 if type == "bool" else -1,
+        div=10.0 ** (k % 4), decimals=k % 7, low=-1e12, high=1e12, invalid=(0, (1, 9)) if k % 5 else (),
+        state=k % 11 == 0, deadband=k % 2 * 100.0, bits=(k % 7, k % 7 + 8) if type == "u32" else None,
+        encoding="four_quadrant" if k % 7 == 0 else "", scale_at=-3 if at > 2 and k % 3 == 0 else 0))
     offsets.append(at)
-    at += {"2": 2, "4": 4}.get({"16": "1", "32": "2", "64": "4"}.get(types[k % 9][1:], "1"), 1)
+    at += {"16": 1, "32": 2, "64": 4}.get(type[-2:], 1)
 decode = Decode(points)
 decode.set_blocks([BlockSpec("d", 1, 3, 0, at, 1.0, tuple(range(72)), tuple(offsets))])
 filter_, aggregate = Filter(points, 5, "changes"), Aggregate(points, (10,))

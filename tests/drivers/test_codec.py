@@ -10,14 +10,16 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.client.mixin import ModbusClientMixin
 
 from collector.decode import Decode
-from collector.types import BlockSpec, Outcome, PointSpec, Quality, RawBatch
-from drivers.codec import Status, decode_point, encode_point, raw_value, reorder
+from collector.inventory import _spec
+from collector.types import BlockSpec, Outcome, Quality, RawBatch
+from drivers.codec import Status, decode_point, encode_point, own_bits, raw_value, reorder
 from drivers.profile import REGISTERS_OF_TYPE
 from tests.maps import a_point, a_profile, untimed
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 INTEGERS = ("u16", "s16", "u32", "s32", "u64", "s64")
 FLOATS = ("f32", "f64")
+BCD = ("bcd16", "bcd32", "bcd64")
 DATATYPE = ModbusClientMixin.DATATYPE
 PYMODBUS = {
     "u16": DATATYPE.UINT16,
@@ -88,7 +90,7 @@ def test_raw_numbers_agree_with_pymodbus(point_type, orders, data):
 @st.composite
 def numbers(draw):
     """A numeric point of any type, order and scale, and a value that it can say exactly."""
-    point_type = draw(st.sampled_from([*INTEGERS, *FLOATS]))
+    point_type = draw(st.sampled_from([*INTEGERS, *FLOATS, *BCD]))
     order = order_of(point_type, draw(st.sampled_from(ORDERS)))
     if point_type in FLOATS:
         point = a_point(0, point_type, order=order, decimals=3)
@@ -102,6 +104,7 @@ def numbers(draw):
     point = a_point(0, point_type, order=order, **keys)
     bits = min(40, 16 * point.length)  # with every scale above still exact when published
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if point_type[0] == "s" else (0, (1 << bits) - 1)
+    high = min(high, 10 ** (4 * point.length) - 1) if point_type in BCD else high
     return point, point.scaling.published(draw(st.integers(low, high)))
 
 
@@ -275,41 +278,134 @@ def test_data_that_does_not_hold_the_point_is_refused(point, data, offset):
         decode(point, data, offset)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words", "value"),
+    [
+        ({"point_type": "bcd16"}, "1234", 1234),
+        ({"point_type": "bcd32", "order": "CDAB", "scale": 0.1}, "56781234", 1234567.8),
+        ({"point_type": "bcd64"}, "0000123456789012", 123456789012),
+        ({"point_type": "bcd16"}, "12a4", None),  # no digit
+        ({"point_type": "bcd32"}, "ffffffff", None),
+        ({"point_type": "u16", "bits": (12, 15), "kind": "state"}, "2fff", 2),
+        ({"point_type": "u16", "bits": (0, 3), "kind": "state", "invalid": (15,)}, "222f", None),
+        ({"point_type": "u16", "bits": (4, 11), "scale": 0.1}, "abcd", 18.8),
+        ({"point_type": "u32", "bits": (15, 16), "order": "CDAB"}, "80000001", 3),
+        ({"point_type": "u16", "invalid": ((0xFF00, 0xFFFF),)}, "ff01", None),  # J1939: all from FF00 on
+        ({"point_type": "u16", "invalid": ((0xFE00, 0xFEFF), 0xFFFF)}, "ff01", 0xFF01),
+        ({"point_type": "f32", "encoding": "four_quadrant"}, "3f666666", pytest.approx(0.9, abs=1e-6)),
+        ({"point_type": "s16", "scale": 0.001, "encoding": "four_quadrant"}, "044c", pytest.approx(0.9)),  # 1.1
+        ({"point_type": "s16", "scale": 0.001, "encoding": "four_quadrant"}, "f9e8", pytest.approx(-0.44)),  # -1.56
+        ({"point_type": "s16", "scale": 0.001, "encoding": "four_quadrant", "range": (-1, 1)}, "0bb8", None),  # 3.0
+        ({"point_type": "u32", "scale": 0.001, "offset": -2000000}, "77359400", 0.0),  # CAT EMCP4: 1 W, -2e9
+        ({"point_type": "u16", "pow2": 14, "offset": -1}, "7c29", pytest.approx(0.94, abs=1e-4)),
+        ({"point_type": "u16", "pow2": 7, "offset": -251}, "a680", 82.0),
+    ],
+)
+def test_what_the_vendors_manuals_call_a_number(keys, words, value):
+    assert decode(a_point(0, **keys), bytes.fromhex(words)).value == value
+
+
+@pytest.mark.parametrize(
+    ("words", "keys", "expected"),
+    [
+        ("0901 ffff", {}, (230.5, Status.GOOD)),
+        ("0901 0000", {}, (2305, Status.GOOD)),
+        ("0901 0002", {}, (230500, Status.GOOD)),
+        ("f6ff fffe", {}, (-23.05, Status.GOOD)),
+        ("0003 fff6", {"scale": 100}, (3e-8, Status.GOOD)),
+        ("0064 fffe", {"offset": -40}, (-39.0, Status.GOOD)),
+        ("0901 8000", {}, (None, Status.NOT_AVAILABLE)),  # sunssf: not implemented
+        ("8000 ffff", {"invalid": (0x8000,)}, (None, Status.NOT_AVAILABLE)),
+        ("0901 fff5", {}, (None, Status.OUT_OF_RANGE)),  # -11: nobody's power of ten
+        ("0901 000b", {}, (None, Status.OUT_OF_RANGE)),
+        ("0901 0000", {"range": (0, 500)}, (None, Status.OUT_OF_RANGE)),
+    ],
+)
+def test_a_scale_register_is_the_power_of_ten_of_its_points(words, keys, expected):
+    point = a_point(0, "s16", scale_register=1, **keys)
+    assert decode(point, bytes.fromhex(words)) == expected
+    behind = a_point(1, "s16", scale_register=0, **keys)
+    assert decode(behind, bytes.fromhex(words[5:] + words[:4]), 1) == expected
+
+
+def test_a_scale_register_outside_of_the_answer_is_refused_and_not_guessed():
+    for point, offset in ((a_point(0, "s16", scale_register=1), 0), (a_point(1, "s16", scale_register=0), 0)):
+        with pytest.raises(ValueError, match="scale register does not lie inside"):
+            decode(point, b"\x09\x01", offset)
+
+
+def test_a_scale_register_may_be_a_point_called_by_its_name():
+    points = a_point(2, "s16", scale_register="h1"), a_point(1, "s16")
+    profile = a_profile(*points)
+    assert decode_point(profile, points[0], bytes.fromhex("ffff0901"), 1).value == 230.5
+    assert profile.reach(points[0]) == (1, 3)
+
+
+@untimed
+@given(st.integers(-32768, 32767), st.integers(-10, 10), st.sampled_from([1, 0.1, 0.01]))
+def test_a_scaled_value_is_the_double_nearest_to_the_true_decimal(raw, exponent, scale):
+    point = a_point(0, "s16", scale_register=1, scale=scale, decimals=0)
+    words = struct.pack(">hh", raw, exponent)
+    assert decode(point, words).value == float(Decimal(raw) * Decimal(str(scale)) * Decimal(10) ** exponent)
+
+
+def test_plain_multiplication_by_a_power_of_ten_would_publish_other_values():
+    assert 3 * 10.0**-1 != 0.3
+    assert decode(a_point(0, "s16", scale_register=1), b"\0\3\xff\xff").value == 0.3
+
+
+@untimed
+@given(st.sampled_from(["u16", "u32", "u64"]), st.sampled_from(ORDERS), st.data())
+def test_bits_of_a_number_come_back_and_touch_no_other(point_type, order, data):
+    size = REGISTERS_OF_TYPE[point_type]
+    first = data.draw(st.integers(0, 16 * size - 1))
+    last = data.draw(st.integers(first, min(first + 40, 16 * size - 1)))
+    value = data.draw(st.integers(0, (1 << last - first + 1) - 1))
+    point = a_point(0, point_type, order=order_of(point_type, order), bits=(first, last))
+    words = encode_point(a_profile(point), point, value)
+    own = own_bits(a_profile(point), point)
+    assert sum(word.bit_count() for word in own) == last - first + 1
+    assert all(word & ~mask == 0 for word, mask in zip(words, own, strict=True))
+    around = data.draw(st.lists(st.integers(0, 0xFFFF), min_size=size, max_size=size))
+    wire = [other & ~mask | word for other, mask, word in zip(around, own, words, strict=True)]
+    assert decode(point, struct.pack(f">{size}H", *wire)).value == value
+
+
 @st.composite
 def any_numeric_point(draw):
-    point_type = draw(st.sampled_from([*INTEGERS, *FLOATS, "bool"]))
+    point_type = draw(st.sampled_from([*INTEGERS, *FLOATS, *BCD, "bool"]))
     keys = {"order": order_of(point_type, draw(st.sampled_from(ORDERS)))}
+    bits = 16 * REGISTERS_OF_TYPE[point_type]
     if point_type == "bool":
         keys["bit"] = draw(st.integers(0, 15))
     else:
         keys |= draw(st.sampled_from([{}, {"scale": 0.1}, {"scale": 0.01, "offset": -40}, {"pow2": 7}]))
         keys["range"] = draw(st.sampled_from([None, (-1000.0, 1000.0)]))
-    bits = 16 * REGISTERS_OF_TYPE[point_type]
-    keys["invalid"] = draw(st.sampled_from([(), ((1 << bits) - 1,), (1 << bits - 1, 0)]))
-    return a_point(0, point_type, **keys)
-
-
-def spec_of(point, profile):
-    scaling = point.scaling
-    low, high = point.range or (-math.inf, math.inf)
-    return PointSpec(
-        device="d", name=point.name, category="power", tags=(), type=point.type, order=profile.order(point),
-        bit=-1 if point.bit is None else point.bit, mul=scaling.mul, add=scaling.add, div=scaling.div,
-        decimals=scaling.decimals, low=low, high=high, invalid=point.invalid, state=point.is_state,
-    )  # fmt: skip
+        keys["encoding"] = draw(st.sampled_from([None, None, "four_quadrant"]))
+        keys["scale_register"] = draw(st.sampled_from([None, 3, 8]))
+    if point_type in ("u16", "u32", "u64") and draw(st.booleans()):
+        keys["bits"] = tuple(sorted(draw(st.tuples(st.integers(0, bits - 1), st.integers(0, bits - 1)))))
+        bits = keys["bits"][1] - keys["bits"][0] + 1
+    top = (1 << bits) - 1
+    keys["invalid"] = draw(st.sampled_from([(), (top,), (1 << bits - 1, 0), ((top - top // 256, top), 0)]))
+    return a_point(4, point_type, **keys)
 
 
 @untimed
 @given(any_numeric_point(), st.data())
 def test_the_kernel_of_the_hot_path_decodes_the_same(point, data):
     size = 2 * point.length
+    sentinels = [p.to_bytes(size, "big") for pair in point.sentinels for p in pair] or [bytes(size)]
     patterns = st.binary(min_size=size, max_size=size) | st.integers(0, 20000).map(
         lambda n: n.to_bytes(max(size, 2), "big")
-    ) | st.sampled_from([p.to_bytes(size, "big") for p in point.invalid] or [bytes(size)])  # fmt: skip
-    wire = reorder(data.draw(patterns), point.order or "ABCD")
+    ) | st.sampled_from(sentinels)  # fmt: skip
+    value = reorder(data.draw(patterns), point.order or "ABCD")
+    scale = data.draw(st.integers(-12, 12) | st.sampled_from([-32768, 32767])).to_bytes(2, "big", signed=True)
+    before, behind = data.draw(st.binary(min_size=1, max_size=1)), b"\x77"
+    wire = before * 6 + scale + value + behind * (8 - size) + scale
     profile = a_profile(point)
-    decoder = Decode([spec_of(point, profile)])
-    decoder.set_blocks([BlockSpec("d", 1, 3, 0, point.length, 1.0, (0,), (0,))])
+    decoder = Decode([_spec(profile, point.name, 1.0)])
+    decoder.set_blocks([BlockSpec("d", 1, 3, 0, len(wire) // 2, 1.0, (0,), (4,))])
     batch = RawBatch(
         image=np.frombuffer(wire, np.uint8),
         block=np.zeros(1, np.int32),
@@ -318,7 +414,7 @@ def test_the_kernel_of_the_hot_path_decodes_the_same(point, data):
         outcome=np.full(1, Outcome.OK, np.uint8),
     )
     samples = decoder(batch)
-    reading = decode_point(profile, point, wire)
+    reading = decode_point(profile, point, wire, 4)
     assert samples.quality[0] == reading.status
     assert Quality(reading.status).name == reading.status.name
     if reading.value is None:

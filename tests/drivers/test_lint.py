@@ -20,6 +20,16 @@ SOUND = (
     a_point(16, "s16", pow2=7, offset=-251),
     a_point(0, "bool", "coil"),
     a_point(0, "bool", "discrete", symbols={"1": "leak"}, kind="state"),
+    a_point(20, "s16", scale_register=22, unit="A", range=(0, 1e6), decimals=2, invalid=(0x8000,)),
+    a_point(21, "s16", scale_register=22, scale=0.01, range=(-1, 1)),
+    a_point(23, "u16", scale_register="exponent"),
+    a_point(24, "s16", name="exponent", every=3600),
+    a_point(25, "u16", name="slot_1", bits=(12, 15), kind="state", symbols={"15": "none"}, invalid=(15,)),
+    a_point(25, "u16", name="slot_2", bits=(8, 11), scale=0.1, range=(0, 1.5)),
+    a_point(25, "bool", bit=3),
+    a_point(26, "u32", bits=(10, 20), invalid=((0x700, 0x7FF),)),
+    a_point(28, "bcd32", scale=0.01, kind="counter", unit="kWh", range=(0, 999999.99)),
+    a_point(30, "f32", encoding="four_quadrant", range=(-1, 1)),
 )
 
 
@@ -80,6 +90,30 @@ MISTAKES = [
     ({"kind": "state", "deadband": 1.0}, "deadband"),
     ({"unit": "kwh"}, "unit"),
     ({"unit": "Volt"}, "unit"),
+    ({"bits": (3, 16)}, "bits"),
+    ({"bits": (-1, 3)}, "bits"),
+    ({"bits": (5, 3)}, "bits"),
+    ({"point_type": "s16", "bits": (0, 3)}, "bits"),
+    ({"point_type": "f32", "bits": (0, 3)}, "bits"),
+    ({"point_type": "bool", "bit": 0, "bits": (0, 3)}, "bits"),
+    ({"bits": (0, 3), "invalid": (16,)}, "invalid"),
+    ({"bits": (0, 3), "range": (0, 20)}, "range"),
+    ({"bits": (0, 3), "kind": "state", "symbols": {"16": "x"}}, "symbols"),
+    ({"invalid": ((5, 3),)}, "invalid"),
+    ({"invalid": ((0, 0x10000),)}, "invalid"),
+    ({"point_type": "bcd16", "range": (0, 10000)}, "range"),
+    ({"point_type": "bcd16", "order": "CDAB"}, "order"),
+    ({"scale_register": "nobody"}, "scale_register"),
+    ({"scale_register": 200}, "scale_register"),
+    ({"scale_register": 65536}, "scale_register"),
+    ({"scale_register": 7}, "scale_register"),
+    ({"scale_register": 8, "pow2": 3}, "scale_register"),
+    ({"scale_register": 8, "kind": "state"}, "scale_register"),
+    ({"scale_register": 8, "point_type": "bool", "bit": 0}, "scale_register"),
+    ({"scale_register": 8, "scale": 0.0001}, "decimals"),
+    ({"encoding": "four_quadrant", "unit": "V"}, "encoding"),
+    ({"encoding": "four_quadrant", "kind": "state"}, "encoding"),
+    ({"encoding": "four_quadrant", "point_type": "f32", "range": (-2, 2)}, "range"),
     ({"name": "gateway"}, "name"),
     ({"name": "time"}, "name"),
 ]
@@ -141,6 +175,40 @@ def test_a_name_is_used_once_and_not_for_anothers_statistics():
 )
 def test_points_that_contradict_each_other_over_a_register_are_found(points, found):
     assert keys_of(*points) == found
+
+
+@pytest.mark.parametrize(
+    ("points", "limits", "reason"),
+    [
+        ([a_point(0, scale_register=9), a_point(8, "u32")], {}, "is a register of h8 (u32)"),
+        ([a_point(0, scale_register="h9"), a_point(9, "s16", scale=0.1)], {}, "is a register of h9 (s16)"),
+        ([a_point(0, scale_register="i9"), a_point(9, "s16", "input")], {}, "i9 is in another table (input)"),
+        ([a_point(0, scale_register=9)], {"max_registers": 9}, "is 10 registers away"),
+        ([a_point(0, scale_register=9)], {"forbidden": ((5, 5),)}, "the forbidden range 5 to 5 lies between"),
+        ([a_point(0, scale_register=9)], {"read_holes": False}, "registers that no point names lie between"),
+        ([a_point(0, scale_register=2), a_point(1)], {"read_holes": False}, None),
+        ([a_point(9, scale_register=9)], {}, "is a register of h9 (u16)"),
+    ],
+)
+def test_a_scale_register_that_could_not_come_with_its_point_is_found(points, limits, reason):
+    findings = [f for f in lint(a_profile(*points, **limits)) if f.key.endswith("scale_register")]
+    assert [reason in f.reason for f in findings] == [True] * (reason is not None)
+
+
+def test_a_lost_scale_register_hides_no_other_mistake():
+    assert keys_of(a_point(0, scale_register="nobody", unit="Volt"), a_point(1, unit="kwh")) == [
+        "point[h0].scale_register",
+        "point[h0].unit",
+        "point[h1].unit",
+    ]
+
+
+def test_bits_may_share_a_register_but_no_bit():
+    low, high = a_point(3, bits=(0, 7), name="low"), a_point(3, bits=(8, 15), name="high")
+    assert keys_of(low, high, a_point(3, name="word")) == []
+    assert keys_of(low, a_point(3, "bool", bit=7)) == ["point[h3_7].address"]
+    assert keys_of(low, a_point(2, "u32", bits=(7, 9))) == ["point[h2].address"]
+    assert keys_of(low, a_point(2, "u32", bits=(7, 9), order="CDAB")) == []  # these are bits of register 2
 
 
 POINTS = (

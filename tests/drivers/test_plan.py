@@ -23,6 +23,7 @@ costs = st.builds(LinkCost, st.floats(1e-4, 0.1), st.floats(1e-6, 0.01))
 def maps(draw, max_points=30, max_address=400):
     """A profile with overlaps, bits, several tables and classes, and whatever limits a device may have."""
     base = draw(st.sampled_from([0, 1]))
+    read_holes = draw(st.booleans())
     points = {}
     for _ in range(draw(st.integers(1, max_points))):
         table = draw(st.sampled_from(["holding", "holding", "holding", "input", "coil"]))
@@ -32,16 +33,22 @@ def maps(draw, max_points=30, max_address=400):
             keys["bit"] = draw(st.integers(0, 15))
         if kind == "string":
             keys["registers"] = draw(st.integers(1, 16))
-        point = a_point(base + draw(st.integers(0, max_address)), kind, table, **keys)
+        address = base + draw(st.integers(0, max_address))
+        if kind in ("u16", "u32") and draw(st.booleans()):
+            away = draw(st.integers(1, 10)) if read_holes else 1  # what lies between is named by nobody
+            behind = address + LENGTHS[kind] - 1 + away
+            keys["scale_register"] = draw(st.sampled_from([max(address - away, base), behind]))
+            keys["scale_register"] = behind if keys["scale_register"] == address else keys["scale_register"]
+        point = a_point(address, kind, table, **keys)
         points[point.name] = point
     limits = {
         "address_base": base,
         "max_registers": draw(st.integers(16, 125)),
         "max_bits": draw(st.integers(1, 200)),
-        "read_holes": draw(st.booleans()),
+        "read_holes": read_holes,
     }
     profile = a_profile(*points.values(), **limits)
-    spans = [profile.span(p) for p in points.values()]
+    spans = [profile.reach(p) for p in points.values()]
     free = [a for a in range(max_address + 20) if not any(first <= a < end for first, end in spans)]
     taken = draw(st.lists(st.sampled_from(free), max_size=4)) if free else []
     return a_profile(*points.values(), **limits, forbidden=tuple((a + base, a + base) for a in taken))
@@ -62,9 +69,10 @@ def check_cover(profile, blocks, names):
     for block in blocks:
         for name, offset in zip(block.points, block.offsets, strict=True):
             point = profile.named(name)
-            first, end = profile.span(point)
+            first, end = profile.reach(point)
             assert (block.function, block.every) == (point.function, point.every)
-            assert block.address + offset == first
+            assert block.address + offset == profile.wire_address(point)
+            assert block.address <= first
             assert end <= block.address + block.count
 
 
@@ -84,7 +92,7 @@ def test_no_block_breaks_a_limit_or_reads_what_it_must_not(profile, cost):
         assert not any(first <= a < end for first, end in profile.forbidden() for a in read)
         if not limits.read_holes:
             points = [p for p in profile.point if p.function == block.function]
-            assert read <= {a for p in points for a in range(*profile.span(p))}
+            assert read <= {a for p in points for a in range(*profile.reach(p))}
 
 
 def grouped(profile):
@@ -99,7 +107,7 @@ def reads_with_gap(profile, gap):
     blocked = [a for first, end in profile.forbidden() for a in range(first, end)]
     for (function, _), group in grouped(profile):
         start = reach = None
-        for first, end in sorted(profile.span(p) for p in group):
+        for first, end in sorted(profile.reach(p) for p in group):
             joins = (
                 start is not None
                 and first - reach <= gap
@@ -119,7 +127,8 @@ def reads_with_gap(profile, gap):
 @given(maps(), costs)
 def test_the_plan_costs_no_more_than_one_read_per_point_or_any_fixed_gap(profile, cost):
     ours = cost_of(plan(profile, 1.0, cost), cost)
-    single = sum(cost.of(Request(1, p.function, profile.wire_address(p), p.length)) for p in profile.point)
+    reaches = [(p.function, *profile.reach(p)) for p in profile.point]
+    single = sum(cost.of(Request(1, function, first, end - first)) for function, first, end in reaches)
     assert ours <= single * (1 + 1e-9)
     assume(profile.limits.read_holes)
     for gap in (0, 5, 10, 20, 50, 124):
@@ -142,9 +151,9 @@ def test_no_partition_of_the_points_at_all_is_cheaper(profile, cost):
     blocked = {a for first, end in profile.forbidden() for a in range(first, end)}
     best = 0.0
     for (function, _), group in grouped(profile):
-        spans = [profile.span(p) for p in group]
+        spans = [profile.reach(p) for p in group]
         same = [p for p in profile.point if p.function == function]
-        named = {a for p in same for a in range(*profile.span(p))}
+        named = {a for p in same for a in range(*profile.reach(p))}
         prices = []
         for parts in partitions(spans):
             hulls = [range(min(f for f, _ in part), max(e for _, e in part)) for part in parts]
@@ -216,6 +225,28 @@ def test_slow_points_are_read_less_often_in_blocks_of_their_own():
     ]
 
 
+def test_a_point_and_its_scale_register_come_in_one_answer_however_dear_and_are_never_split():
+    profile = a_profile(a_point(0, "s16", scale_register=60), a_point(30), a_point(90))
+    first, second = plan(profile, 1.0, SLOW)
+    assert (first.address, first.count, first.points, first.offsets) == (0, 61, ("h0", "h30"), (0, 30))
+    assert (second.address, second.count) == (90, 1)
+    assert split(first, profile) == [first]
+    without = a_profile(a_point(0, "s16"), a_point(60, "s16"), a_point(30), a_point(90))  # the twin
+    assert [b.count for b in plan(without, 1.0, SLOW)] == [1, 1, 1, 1]
+
+
+def test_a_scale_register_before_its_point_shifts_the_point_in_the_block():
+    (block,) = plan(a_profile(a_point(6, "s32", scale_register=5)), 1.0, FAST)
+    assert (block.address, block.count, block.offsets) == (5, 3, (1,))
+
+
+def test_points_of_different_scale_registers_may_be_split_between_them():
+    points = (a_point(2, scale_register=4), a_point(3, scale_register=4), a_point(5, scale_register=6))
+    (block,) = plan(a_profile(*points), 1.0, FAST)
+    pieces = split(block, a_profile(*points))
+    assert [(p.address, p.count, p.points) for p in pieces] == [(2, 3, ("h2", "h3")), (5, 2, ("h5",))]
+
+
 def test_only_the_points_asked_for_are_read():
     profile = a_profile(a_point(0), a_point(1), a_point(2))
     (block,) = plan(profile, 1.0, FAST, points=["h2"])
@@ -247,7 +278,7 @@ def test_a_split_keeps_every_point_and_leaves_no_hole(profile, cost):
     for block in plan(profile, 1.0, cost):
         pieces = split(block, profile)
         check_cover(profile, pieces, block.points)
-        covered = {a for name in block.points for a in range(*profile.span(profile.named(name)))}
+        covered = {a for name in block.points for a in range(*profile.reach(profile.named(name)))}
         if pieces != [block]:
             assert all(set(registers_of(piece)) <= covered for piece in pieces)
             assert all(piece.interval_s == block.interval_s for piece in pieces)

@@ -7,6 +7,7 @@ from drivers.codec import Status, decode_point
 from drivers.profile import load_profile, parse_profile, profile_names
 from drivers.simulators.device import VirtualDevice, seat_for
 from drivers.simulators.hall import HallModel
+from tests.maps import a_point, a_profile
 
 TEXT = """
 schema = 1
@@ -224,3 +225,20 @@ def test_every_point_of_every_profile_has_a_good_value_all_day(name):
         hall.advance(hall.time_s + 7200)
         bad = {n: r for n, r in device.readings().items() if r.status is not Status.GOOD}
         assert not bad
+
+
+def test_a_scale_register_says_what_the_ranges_of_its_points_need_and_bits_leave_their_neighbours_alone():
+    profile = a_profile(
+        a_point(0, "s16", name="voltage_a", unit="V", scale_register=2, range=(0, 500), decimals=1),
+        a_point(1, "s16", name="power", unit="W", scale_register=3, range=(0, 100000), decimals=2),
+        a_point(2, "s16", name="voltage_exponent"),
+        a_point(4, "u16", name="slot_1", bits=(12, 15), kind="state", symbols={"1": "healthy"}),
+        a_point(4, "u16", name="slot_2", bits=(0, 3), kind="state", symbols={"2": "on"}),
+        a_point(4, "bool", name="present", bit=8),
+    )
+    hall = HallModel(1)
+    shown = VirtualDevice(profile, seat_for(profile, "m", "it", None, hall), hall).readings()
+    assert 200 < shown["voltage_a"].value < 260
+    assert shown["voltage_exponent"].value == -1
+    assert shown["power"].status is Status.GOOD
+    assert (shown["slot_1"].value, shown["slot_2"].value, shown["present"].value) == (1, 2, True)
