@@ -5,14 +5,17 @@ Numbers never change while the daemon runs; the list of blocks grows when a devi
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
 from collector.types import BlockSpec, PointSpec
-from drivers.address import BusAddress, parse_bus
-from drivers.base import LinkCost, Request
-from drivers.plan import Block, link_cost, plan, split
-from drivers.profile import Profile, load_profile
+from drivers.address import BusAddress, parse_bus, speaking
+from drivers.base import LinkCost
+from drivers.meaning import AnyProfile, Meaning
+from drivers.plan import AnyBlock, Block, link_cost, parts_of, plan_any
+from drivers.profile import Point, Profile, load_profile
+from drivers.text.profile import TextPoint
 
 #: Above this share the bus cannot keep its intervals at all.
 FULL_LOAD = 1.0
@@ -57,27 +60,30 @@ class Inventory:
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
         self.centres = tuple(uplink.centre for uplink in settings.uplink)
-        self._plans: list[tuple[Profile, Block, dict[str, int]]] = []  # per block: the numbers of its device's points
+        self._plans: list[
+            tuple[AnyProfile, AnyBlock, dict[str, int]]
+        ] = []  # per block: the numbers of its device's points
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
         self._profile = cache(lambda name: load_profile(name, settings.profile_search))
         self._spec = cache(lambda name, point, interval_s: _spec(self._profile(name), point, interval_s))
         self._planned = cache(
-            lambda name, interval_s, cost, points: plan(self._profile(name), interval_s, cost, points)
+            lambda name, interval_s, cost, points: plan_any(self._profile(name), interval_s, cost, points)
         )
         self.buses = [self._bus(bus, settings) for bus in settings.bus]
 
     def split(self, number: int) -> list[int]:
         """Replace a refused read by reads without holes; returns their numbers, none if it cannot be split."""
         profile, block, numbers = self._plans[number]
-        pieces = split(block, profile)
+        pieces = parts_of(block, profile)
         if len(pieces) < 2:
             return []
         old = self.blocks[number]
         return [self._add_block(profile, piece, numbers, old.device, old.unit) for piece in pieces]
 
     def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
-        address = parse_bus(bus.url)
-        units = tuple(self._unit(d, bus, address) for d in settings.device if d.bus == bus.name)
+        devices = [d for d in settings.device if d.bus == bus.name]
+        address = speaking(parse_bus(bus.url), [self._profile(d.profile) for d in devices])
+        units = tuple(self._unit(d, bus, address) for d in devices)
         cost = link_cost(address, max((u.turnaround_s for u in units), default=0.0))
         blocks = [self.blocks[b] for unit in units for b in unit.blocks]
         return BusPlan(
@@ -102,7 +108,7 @@ class Inventory:
         self.points += [PointSpec._make((device.name, m.name, m.category, tags, *m[4:])) for m in models]
         cost = link_cost(address, profile.limits.turnaround_s)
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
-        times = [cost.of(Request(device.unit, b.function, b.address, b.count)) for b in planned]
+        times = [cost.of(b.question(device.unit)) for b in planned]
         load = sum(time_s / b.interval_s for time_s, b in zip(times, planned, strict=True))
         return UnitPlan(
             device=device.name,
@@ -116,57 +122,69 @@ class Inventory:
             round_s=sum(times),
         )
 
-    def _add_block(self, profile: Profile, block: Block, numbers: dict[str, int], device: str, unit: int) -> int:
+    def _add_block(self, profile: AnyProfile, block: AnyBlock, numbers: dict[str, int], device: str, unit: int) -> int:
         self._plans.append((profile, block, numbers))
+        function, address, command = 0, 0, None
+        if isinstance(block, Block):
+            function, address = block.function, block.address
+        else:
+            command = block.question(unit)
         self.blocks.append(
             BlockSpec(
                 device=device,
                 unit=unit,
-                function=block.function,
-                address=block.address,
+                function=function,
+                address=address,
                 count=block.count,
                 interval_s=block.interval_s,
                 points=tuple(numbers[name] for name in block.points),
                 offsets=block.offsets,
+                command=command,
             )
         )
         return len(self.blocks) - 1
 
 
-def request_of(block: BlockSpec) -> Request:
-    """The read that fetches `block`."""
-    return Request(block.unit, block.function, block.address, block.count)
-
-
-def _spec(profile: Profile, name: str, interval_s: float) -> PointSpec:
+def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
     """A profile's point as the stages after poll see it, of no device yet."""
     point = profile.named(name)
     scaling = point.scaling
     low, high = point.range or (float("-inf"), float("inf"))
-    scale = profile.scale_address(point)
     return PointSpec(
         device="",
         name=point.name,
         category=profile.category(point),
         tags=(),
-        type=point.type,
-        order=profile.order(point),
-        bit=-1 if point.bit is None else point.bit,
-        bits=point.bits,
-        registers=point.length,
-        scale_at=0 if scale is None else scale - profile.wire_address(point),
-        encoding=point.encoding or "",
+        **_form(profile, point),
         mul=scaling.mul,
         add=scaling.add,
         div=scaling.div,
         decimals=scaling.decimals,
         low=low,
         high=high,
-        invalid=point.invalid,
         state=point.is_state,
         deadband=point.deadband,
         interval_s=interval_s * point.every,
     )
+
+
+def _form(profile: AnyProfile, point: Meaning) -> dict[str, Any]:
+    """How the value looks in its registers."""
+    if isinstance(point, TextPoint):
+        return {"type": "string" if point.is_text else "f64", "registers": point.image_registers}
+    assert isinstance(profile, Profile)
+    assert isinstance(point, Point)
+    scale = profile.scale_address(point)
+    return {
+        "type": point.type,
+        "order": profile.order(point),
+        "bit": -1 if point.bit is None else point.bit,
+        "bits": point.bits,
+        "registers": point.length,
+        "scale_at": 0 if scale is None else scale - profile.wire_address(point),
+        "encoding": point.encoding or "",
+        "invalid": point.invalid,
+    }
 
 
 def check_load(inventory: Inventory, file: str) -> None:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from collector.config_file import Broker, Name, Strict, parse, read, shown
 from collector.errors import ConfigError, Finding
-from drivers.address import parse_bus
+from drivers.address import parse_bus, speaking
 from drivers.errors import ProfileError
+from drivers.meaning import AnyProfile
 from drivers.profile import load_profile
 
 #: Tags the collector sets itself; `time` is dropped by InfluxDB.
@@ -77,7 +78,7 @@ class Bus(Strict):
 
     name: Name  #: what devices call it
     #: tcp://host:port (with ?baud=9600 when a gateway has a serial line of that speed behind it),
-    #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600
+    #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600, raw+tcp://host:port?baud=9600
     url: str
     timeout_s: Seconds | None = None  #: None: the profile's
     late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
@@ -88,7 +89,8 @@ class Device(Strict):
 
     name: Name  #: the tag `device`
     bus: Name  #: name of a `[[bus]]`
-    unit: Annotated[int, Field(ge=0, le=255)] = 1  #: Modbus unit (slave) number; 1 to 247 on a serial line
+    #: Modbus unit (slave) number, 1 to 247 on a serial line; or what another protocol calls the address
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
     profile: str  #: vendor/model, see `collector profile list`
     #: between two reads; a profile may ask some of its points less often
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
@@ -152,12 +154,13 @@ def _cross_check(data: dict[str, Any], file: str) -> list[Finding]:
     ]
     directories = data.get("profile_dirs", Settings().profile_dirs)
     search = tuple(Path(d) for d in directories if isinstance(d, str)) if isinstance(directories, list | tuple) else ()
-    profile = cache(lambda name: _points_of(name, search))
+    profile = cache(lambda name: _profile_of(name, search))
     bus_names = {bus["name"] for bus in buses if isinstance(bus.get("name"), str)}
     serial = {bus["name"] for bus in buses if isinstance(bus.get("name"), str) and _is_serial(bus.get("url"))}
     for i, device in enumerate(devices):
-        findings += _unit_findings(device, f"device[{i}].unit", serial, file)
+        findings += _unit_findings(device, f"device[{i}].unit", serial, profile, file)
         findings += _device_findings(device, f"device[{i}]", bus_names, profile, file)
+    findings += _protocol_findings(buses, devices, profile, file)
     return findings
 
 
@@ -202,20 +205,47 @@ def _is_serial(url: object) -> bool:
         return False
 
 
-def _unit_findings(device: dict[str, Any], key: str, serial: set[str], file: str) -> list[Finding]:
+def _protocol_findings(
+    buses: list[dict[str, Any]], devices: list[dict[str, Any]], profile_of: "ProfileOf", file: str
+) -> list[Finding]:
+    """Devices of one bus that cannot share it, or that its address cannot reach."""
+    findings = []
+    for i, bus in enumerate(buses):
+        names = [d.get("profile") for d in devices if d.get("bus") == bus.get("name")]
+        profiles = [profile_of(name) for name in dict.fromkeys(names) if isinstance(name, str)]
+        try:
+            address = parse_bus(str(bus.get("url")))
+        except ProfileError:
+            continue  # told with the buses
+        try:
+            speaking(address, [profile for profile in profiles if isinstance(profile, AnyProfile)])
+        except ProfileError as error:
+            key = f"bus[{i}].url"
+            findings += [Finding(file, key, shown(bus["url"], key), *rest) for _, *rest in error.findings]
+    return findings
+
+
+def _unit_findings(
+    device: dict[str, Any], key: str, serial: set[str], profile_of: "ProfileOf", file: str
+) -> list[Finding]:
     """What a network device may be called but no unit on a serial line."""
-    unit = device.get("unit")
-    bus = device.get("bus")
-    if not isinstance(bus, str) or bus not in serial or not isinstance(unit, int) or unit in SERIAL_UNITS:
+    unit, bus, name = (device.get(each) for each in ("unit", "bus", "profile"))
+    if not isinstance(bus, str) or bus not in serial or not isinstance(unit, int):
         return []
-    return [Finding(file, key, str(unit), "no such unit on a serial line", "give a number from 1 to 247")]
+    profile = profile_of(name) if isinstance(name, str) else None
+    speaks_text = isinstance(profile, AnyProfile) and profile.protocol != "modbus"
+    units = profile.units if isinstance(profile, AnyProfile) and speaks_text else SERIAL_UNITS
+    if unit in units:
+        return []
+    hint = f"give a number from {units[0]} to {units[-1]}"
+    return [Finding(file, key, str(unit), "no such unit on a serial line", hint)]
 
 
 def _device_findings(
     device: dict[str, Any],
     key: str,
     bus_names: set[str],
-    points_of: Callable[[str], set[str] | ProfileError],
+    profile_of: "ProfileOf",
     file: str,
 ) -> list[Finding]:
     findings = []
@@ -225,7 +255,7 @@ def _device_findings(
         findings.append(Finding(file, f"{key}.bus", repr(bus), "no such bus", f"known: {known}"))
     profile = device.get("profile")
     if isinstance(profile, str):
-        findings += _profile_findings(device, profile, points_of(profile), key, file)
+        findings += _profile_findings(device, profile, profile_of(profile), key, file)
     tags = device.get("tags")
     for tag, value in tags.items() if isinstance(tags, dict) else ():
         if tag in RESERVED_TAGS:
@@ -242,19 +272,23 @@ def _device_findings(
     return findings
 
 
-def _points_of(name: str, search: tuple[Path, ...]) -> set[str] | ProfileError:
-    """Names of the profile's points, or why it cannot be used."""
+ProfileOf = Callable[[str], AnyProfile | ProfileError]
+
+
+def _profile_of(name: str, search: tuple[Path, ...]) -> AnyProfile | ProfileError:
+    """The profile, or why it cannot be used."""
     try:
-        return {point.name for point in load_profile(name, search).point}
+        return load_profile(name, search)
     except ProfileError as error:
         return error
 
 
 def _profile_findings(
-    device: dict[str, Any], name: str, known: set[str] | ProfileError, key: str, file: str
+    device: dict[str, Any], name: str, profile: AnyProfile | ProfileError, key: str, file: str
 ) -> list[Finding]:
-    if isinstance(known, ProfileError):
-        return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in known.findings]
+    if isinstance(profile, ProfileError):
+        return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in profile.findings]
+    known = {point.name for point in profile.point}
     wanted = device.get("points")
     return [
         Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")

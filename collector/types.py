@@ -5,7 +5,7 @@ Time is `ts_ns`: UTC, nanoseconds since the epoch. `*_mono` is the monotonic clo
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,16 @@ class PointSpec(NamedTuple):
     interval_s: float = 1.0
 
 
+class Question(Protocol):
+    """What a link can ask; `drivers.base.Question`, seen from stages that know no driver."""
+
+    @property
+    def unit(self) -> int: ...
+
+    @property
+    def line_bytes(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class BlockSpec:
     """One read on the wire, as poll sends it and decode takes it apart. Its place in the list is its number.
@@ -82,12 +92,13 @@ class BlockSpec:
 
     device: str
     unit: int
-    function: int  #: Modbus function code 1-4
+    function: int  #: Modbus function code 1-4; 0: `command` is asked
     address: int  #: 0-based, as on the wire
-    count: int  #: registers or bits
+    count: int  #: registers or bits of the answer
     interval_s: float
     points: tuple[int, ...]  #: numbers of the points inside, ordered by category, then offset
     offsets: tuple[int, ...]  #: for each point: registers (FC 3, 4) or bits (FC 1, 2) from the start of the block
+    command: Question | None = None  #: of a text protocol, whose answer comes as registers like any other
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,38 +1,57 @@
 """The address of a bus as a user writes it.
 
 tcp://HOST[:PORT][?baud=9600]                      Modbus TCP; port 502 unless given; baud of a serial line behind it
-serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU on a serial port
+serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol on a serial port
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
+raw+tcp://HOST:PORT[?baud=9600]                    a text protocol through a serial server
+
+What is spoken on a serial port is what the profiles of its devices say: `speaking`.
 """
 
 import difflib
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from drivers.errors import ProfileError
 
-Kind = Literal["tcp", "rtu", "rtu+tcp"]
+if TYPE_CHECKING:
+    from drivers.meaning import AnyProfile
+
+Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp"]
 
 MODBUS_PORT = 502
 BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 
-_KIND_OF_SCHEME: dict[str, Kind] = {"tcp": "tcp", "serial": "rtu", "rtu+tcp": "rtu+tcp"}
+_KIND_OF_SCHEME: dict[str, Kind] = {"tcp": "tcp", "serial": "rtu", "rtu+tcp": "rtu+tcp", "raw+tcp": "raw+tcp"}
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "tcp": ("baud",),
     "rtu": ("baud", "parity", "stop", "data"),
     "rtu+tcp": ("baud",),
+    "raw+tcp": ("baud",),
 }
 #: Unless given. What is behind a tcp:// address only the one who wired it knows.
-_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600}
+_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600}
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
 
 Findings = list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
+class TextLine:
+    """How a line with a text protocol is treated, beyond its speed: what its devices' profiles ask for."""
+
+    protocol: str
+    settle_s: float = 0.0  #: from opening the port to the first question
+    gap_s: float = 0.0  #: silence before each question
+    dtr: bool | None = None  #: level of the control line while the port is open; None: as the system sets it
+    rts: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BusAddress:
-    """Where a bus is. `host` and `port` for tcp and rtu+tcp; `path` and the line settings for rtu.
+    """Where a bus is. `path` and the line settings for rtu; `host` and `port` for the others.
 
     `baud` is that of the serial line, also of one behind a gateway or serial server; 0: there is none, tcp only.
     """
@@ -45,6 +64,7 @@ class BusAddress:
     parity: str = "N"  #: N, E or O
     stop_bits: int = 1
     data_bits: int = 8
+    text: TextLine | None = None  #: None: Modbus is spoken
 
     def __str__(self) -> str:
         """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
@@ -110,6 +130,35 @@ def parse_bus(url: str) -> BusAddress:
     return address
 
 
+def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddress:
+    """`address` as devices of `profiles` use it. Raises ProfileError when it cannot carry them, or not all of them."""
+    found = {profile.protocol: profile for profile in profiles}
+    subject = str(address)
+    if len(found) > 1:
+        hint = "one line speaks one protocol: give each a bus of its own"
+        raise ProfileError(subject, [("protocol", f"its devices speak {' and '.join(sorted(found))}", hint)])
+    protocol = next(iter(found), "modbus")
+    if protocol == "modbus":
+        if address.kind == "raw+tcp":
+            hint = f"write rtu+tcp://{address.place}, or tcp:// if the server is a Modbus gateway"
+            raise ProfileError(subject, [("scheme", "raw+tcp carries text protocols, not Modbus", hint)])
+        return address
+    if address.kind in ("tcp", "rtu+tcp"):
+        hint = f"write raw+tcp://{address.place} if a serial server is there, or serial:///dev/..."
+        raise ProfileError(subject, [("scheme", f"{address.kind} carries Modbus, not {protocol}", hint)])
+    limits = [profile.limits for profile in profiles]
+    return replace(
+        address,
+        text=TextLine(
+            protocol,
+            settle_s=max(each.settle_s for each in limits),
+            gap_s=max(each.gap_s for each in limits),
+            dtr=next((each.dtr for each in limits if each.dtr is not None), None),
+            rts=next((each.rts for each in limits if each.rts is not None), None),
+        ),
+    )
+
+
 def _scheme_hint(url: str, scheme: str) -> str:
     if url.startswith("/dev/"):
         return f"write serial://{url}"
@@ -156,9 +205,9 @@ def _host_and_port(parts: SplitResult, kind: Kind, findings: Findings) -> tuple[
     except ValueError:
         port = -1
     if port is None:
-        if kind == "rtu+tcp":
+        if kind != "tcp":
             hint = "the serial server's manual names it, often 4001, 4196 or 8899"
-            findings.append(("port", "no port given; rtu+tcp has no default", hint))
+            findings.append(("port", f"no port given; {kind} has no default", hint))
         port = MODBUS_PORT
     elif not 1 <= port <= 65535:
         findings.append(("port", "not a number from 1 to 65535", "an IPv6 address is written in [ ]"))

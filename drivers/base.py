@@ -1,13 +1,14 @@
 """The contract between a bus owner and a link.
 
-A link is one serial port or one host:port. It carries one request at a time, whatever units are behind it, and
+A link is one serial port or one host:port. It carries one question at a time, whatever units are behind it, and
 tells its owner what came of it by calling the owner's sink: no task, future or timer per request. It reads only:
-there is no way to express a write.
+there is no way to express a write. What a question is, is the protocol's: a `Request` is a Modbus read, a
+`drivers.text.command.Command` a question of a text protocol. An answer's bytes are a register image in both cases.
 
     owner                     link
     open()            ──▶     connects
                       ◀──     sink.opened()            or sink.lost(LinkError)
-    send(request)     ──▶     transmits (after the line's own gap)
+    send(question)    ──▶     transmits (after the line's own gap)
                       ◀──     sink.answered(data)      or sink.failed(DeviceError)   or sink.lost(LinkError)
     expire()          ──▶     the owner's deadline passed: the link forgets the request and makes sure
                               that a late answer can never be taken for another request's
@@ -17,7 +18,7 @@ refuses to ask a unit again until a late answer of it can no longer come: `ready
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from drivers.errors import DeviceError, LinkError
 
@@ -31,9 +32,29 @@ MAX_REGISTERS = 125
 MAX_BITS = 2000
 
 
+_TABLES = {
+    READ_COILS: "coil",
+    READ_DISCRETE_INPUTS: "discrete",
+    READ_HOLDING_REGISTERS: "holding",
+    READ_INPUT_REGISTERS: "input",
+}
+
+
+class Question(Protocol):
+    """What a link can ask. Hashable; as text it says what it is about, e.g. `holding:3059+10`."""
+
+    @property
+    def unit(self) -> int: ...
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes on the line that differ from question to question, for the cost of asking it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One read: `count` registers or bits of `unit` from the 0-based `address`."""
+    """One Modbus read: `count` registers or bits of `unit` from the 0-based `address`."""
 
     unit: int
     function: int
@@ -48,21 +69,31 @@ class Request:
     def __hash__(self) -> int:
         return self._hash
 
+    def __str__(self) -> str:
+        return f"{_TABLES.get(self.function, self.function)}:{self.address}+{self.count}"
+
     @property
     def answer_bytes(self) -> int:
         """Data bytes in a good answer."""
         return 2 * self.count if self.function >= READ_HOLDING_REGISTERS else (self.count + 7) // 8
 
+    @property
+    def line_bytes(self) -> int:
+        return self.answer_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class LinkCost:
-    """What a read costs on this link, in seconds: `fixed_s + register_s * registers`. Feeds the planner."""
+    """What a read costs on this link, in seconds: `fixed_s + register_s * registers`. Feeds the planner.
+
+    Two bytes that differ from question to question (`Question.line_bytes`) cost as much as a register.
+    """
 
     fixed_s: float
     register_s: float
 
-    def of(self, request: Request) -> float:
-        return self.fixed_s + self.register_s * request.answer_bytes / 2
+    def of(self, question: Question) -> float:
+        return self.fixed_s + self.register_s * question.line_bytes / 2
 
 
 class Sink(Protocol):
@@ -72,7 +103,7 @@ class Sink(Protocol):
         """The link is ready for `send`."""
 
     def answered(self, data: memoryview) -> None:
-        """The request in flight was answered: its register or bit bytes, valid only during this call."""
+        """The question in flight was answered: its register or bit bytes, valid only during this call."""
 
     def failed(self, error: DeviceError) -> None:
         """The request in flight failed; the link is ready for the next one."""
@@ -94,8 +125,11 @@ class Link(Protocol):
     def open(self) -> None:
         """Start opening; the sink hears of the outcome. Never blocks, never raises."""
 
-    def send(self, request: Request) -> None:
-        """Transmit `request`. Only when open, nothing is in flight and `ready_at(unit)` has passed."""
+    def send(self, question: Any) -> None:
+        """Transmit a `Question` of the link's protocol.
+
+        Only when open, nothing is in flight and `ready_at(unit)` has passed.
+        """
 
     def expire(self) -> None:
         """Forget the request in flight: its deadline passed. May call `sink.lost` if the line must be reopened."""

@@ -11,8 +11,11 @@ import sys
 from enum import IntEnum
 from typing import NamedTuple
 
+from drivers.meaning import AnyProfile, Meaning
 from drivers.profile import BIT_TABLES, Point, Profile
 from drivers.scaling import MAX_EXPONENT
+from drivers.text.image import number_at
+from drivers.text.profile import TextPoint
 
 Value = float | int | str | bool
 
@@ -40,11 +43,15 @@ class Reading(NamedTuple):
     status: Status
 
 
-def decode_point(profile: Profile, point: Point, data: bytes, offset: int = 0) -> Reading:
+def decode_point(profile: AnyProfile, point: Meaning, data: bytes, offset: int = 0) -> Reading:
     """The point whose first register (or bit, in a bit table) stands `offset` registers (or bits) into `data`.
 
     Raises ValueError when `data` does not hold the whole point, or not its scale register.
     """
+    if isinstance(point, TextPoint):
+        return _from_image(point, data, offset)
+    assert isinstance(profile, Profile)
+    assert isinstance(point, Point)
     if point.table in BIT_TABLES:
         if not 0 <= offset < 8 * len(data):
             raise _outside(point, data, offset)
@@ -54,8 +61,7 @@ def decode_point(profile: Profile, point: Point, data: bytes, offset: int = 0) -
         raise _outside(point, data, offset)
     in_order = reorder(cut, profile.order(point))
     if point.type == "string":
-        text = _text(in_order)
-        return Reading(text, Status.GOOD) if text else Reading(None, Status.NOT_AVAILABLE)
+        return _read_text(in_order)
     exponent = _exponent(profile, point, data, offset)
     pattern = int.from_bytes(in_order, "big")
     if point.bits is not None:
@@ -121,16 +127,6 @@ def raw_value(point_type: str, pattern: int) -> float | int:
     return pattern - (1 << bits) if point_type[0] == "s" and pattern >> bits - 1 else pattern
 
 
-def integer_limits(point: Point) -> tuple[int, int]:
-    """Lowest and highest raw number of a point that is not a float."""
-    if point.bits is not None:
-        return 0, (1 << point.bits[1] - point.bits[0] + 1) - 1
-    if point.type.startswith("bcd"):
-        return 0, 10 ** (4 * point.length) - 1
-    bits = 16 * point.length
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if point.type[0] == "s" else (0, (1 << bits) - 1)
-
-
 def _exponent(profile: Profile, point: Point, data: bytes, offset: int) -> int:
     """What the point's scale register says; 0 where there is none."""
     address = profile.scale_address(point)
@@ -143,14 +139,30 @@ def _exponent(profile: Profile, point: Point, data: bytes, offset: int) -> int:
     return int.from_bytes(word, "big", signed=True)
 
 
-def _judged(point: Point, raw: float, exponent: int) -> Reading:
+def _from_image(point: TextPoint, data: bytes, offset: int) -> Reading:
+    """A point of a text protocol: a double as the device sent it, or a text."""
+    if not point.is_text:
+        reading = _judged(point, number_at(data, offset), 0)
+        return Reading(bool(reading.value), Status.GOOD) if point.is_bool and reading.value is not None else reading
+    cut = data[2 * offset : 2 * (offset + point.image_registers)] if offset >= 0 else b""
+    if len(cut) != 2 * point.image_registers:
+        raise ValueError(f"{point.name} (text) at offset {offset} does not lie inside {len(data)} bytes")
+    return _read_text(cut)
+
+
+def _read_text(data: bytes) -> Reading:
+    text = _text(data)
+    return Reading(text, Status.GOOD) if text else Reading(None, Status.NOT_AVAILABLE)
+
+
+def _judged(point: Meaning, raw: float, exponent: int) -> Reading:
     if not math.isfinite(raw):
         return Reading(None, Status.NOT_AVAILABLE)
     if abs(exponent) > MAX_EXPONENT:
         return Reading(None, Status.OUT_OF_RANGE)
     scaling = point.scaling
     value = scaling.published(float(raw), exponent)
-    if point.encoding == "four_quadrant" and 1 < abs(value) <= 2:
+    if isinstance(point, Point) and point.encoding == "four_quadrant" and 1 < abs(value) <= 2:
         value = math.copysign(2 - abs(value), value)
     low, high = point.range or (-math.inf, math.inf)
     if not low <= value <= high or abs(value) * 10.0**scaling.decimals >= EXACT:
@@ -173,7 +185,7 @@ def _pattern(point: Point, value: float | None, exponent: int) -> int:
         if math.isfinite(raw):
             raw = max(-limit, min(limit, raw))
         return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.type], raw), "big")
-    low, high = integer_limits(point)
+    low, high = point.raw_limits or (0, 0)
     exact = max(float(low), min(float(high), point.scaling.raw(value, exponent)))
     raw = max(low, min(high, round(exact)))
     return int(str(raw), 16) if point.type.startswith("bcd") else raw % (1 << 16 * point.length) << shift

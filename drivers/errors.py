@@ -7,7 +7,9 @@
     ├── DeviceError          one request failed; the link is usable
     │   ├── NoAnswer         silence until the deadline
     │   ├── BadFrame         an answer came but is not one: CRC, unit, function, length
+    │   │   └── OtherUnit    a sound answer, but of another unit
     │   └── DeviceException  the device answered "no", with a Modbus exception code
+    │       └── Refused      the same in a text protocol, with that protocol's own code
     └── ProfileError         a profile or address string that cannot be used (permanent)
 
 `retryable` tells whether the same request may succeed later.
@@ -44,6 +46,14 @@ class BadFrame(DeviceError):
     """An answer that is not one."""
 
 
+class OtherUnit(BadFrame):
+    """A sound answer of another unit than the one that was asked."""
+
+    def __init__(self, unit: int, asked: int) -> None:
+        self.unit = unit
+        super().__init__(f"asked unit {asked}, answered unit {unit}")
+
+
 #: Modbus application protocol V1.1b3, section 7
 EXCEPTION_NAMES = {
     1: "illegal function",
@@ -58,6 +68,8 @@ EXCEPTION_NAMES = {
     11: "gateway target failed to respond",
 }
 
+#: Some register of the read does not exist.
+ILLEGAL_ADDRESS = 2
 #: The request itself is wrong for this device: asking again is useless.
 PERMANENT_EXCEPTIONS = frozenset({1, 2, 3})
 #: A gateway speaks for a silent unit: the connection is fine, the unit is not.
@@ -65,12 +77,28 @@ GATEWAY_EXCEPTIONS = frozenset({10, 11})
 
 
 class DeviceException(DeviceError):
-    """The device answered with an exception code."""
+    """The device answered with an exception code.
+
+    `hole`: a part of what was asked may exist, so asking for less may succeed. `gateway`: not the unit said it.
+    """
 
     def __init__(self, code: int) -> None:
         self.code = code
         self.retryable = code not in PERMANENT_EXCEPTIONS
+        self.hole = code == ILLEGAL_ADDRESS
+        self.gateway = code in GATEWAY_EXCEPTIONS
         super().__init__(f"exception {code} ({EXCEPTION_NAMES.get(code, 'unknown code')})")
+
+
+class Refused(DeviceException):
+    """The device answered "no" in a text protocol. `retryable`: False when the same command will never be answered."""
+
+    hole = gateway = False
+
+    def __init__(self, code: int, reason: str, *, retryable: bool) -> None:
+        self.code = code
+        self.retryable = retryable
+        DeviceError.__init__(self, reason)
 
 
 class ProfileError(DriverError):

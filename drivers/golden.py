@@ -1,30 +1,71 @@
 """Golden frames: does the map decode a known answer to the known values?"""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from drivers.codec import Status, Value, decode_point
-from drivers.profile import Golden, Point, Profile
+from drivers.errors import DeviceError
+from drivers.meaning import AnyProfile, Frame, Meaning
+from drivers.profile import Profile
+from drivers.text.image import offsets
+from drivers.text.profile import TextFrame, TextProfile
 
 _REQUEST = struct.Struct(">BHH")
 
 Mistake = tuple[str, str, str]
 
 
-def mistakes(profile: Profile) -> Iterator[Mistake]:
+def mistakes(profile: AnyProfile) -> Iterator[Mistake]:
     """(key, reason, hint) of every frame that contradicts the map or could never be exchanged with the device."""
     for i, golden in enumerate(profile.golden):
         key = f"golden[{i}]"
-        try:
-            request, response = bytes.fromhex(golden.request), bytes.fromhex(golden.response)
-        except ValueError as error:
-            yield key, f"is not hex: {error}", "pairs of hex digits; blanks are fine"
-            continue
-        reason = _form(profile, request, response)
-        if reason:
-            yield f"{key}.{reason[0]}", *reason[1:]
-        else:
-            yield from _content(profile, golden, key, request, response[2:])
+        if isinstance(profile, TextProfile):
+            yield from _text_frame(profile, golden, key)
+        elif isinstance(profile, Profile):
+            yield from _modbus_frame(profile, golden, key)
+
+
+def _text_frame(profile: TextProfile, golden: TextFrame, key: str) -> Iterator[Mistake]:
+    """Whole frames of a text protocol: the question is ours to the character, the answer is found and read."""
+    try:
+        request, response = golden.bytes_of(golden.request), golden.bytes_of(golden.response)
+    except ValueError as error:
+        yield key, f"cannot stand on a line: {error}", 'encoding = "hex" takes pairs of hex digits'
+        return
+    command = next((c for c in profile.command if profile.question(c, golden.unit) == request), None)
+    if command is None:
+        asked = ", ".join(repr(profile.question(c, golden.unit).decode("latin-1")) for c in profile.command)
+        yield f"{key}.request", f"is what no command asks of unit {golden.unit}", f"they ask {asked}"
+        return
+    if profile.framing(command).find(response, silent=True) != (0, len(response)):
+        yield f"{key}.response", "is not one whole frame", "with all that stands on the line, the terminator included"
+        return
+    try:
+        image = profile.ask(command.name, golden.unit).read(response)
+    except DeviceError as error:
+        yield f"{key}.response", f"cannot be read: {error}", "check the frame, or the layout"
+        return
+    places, _ = offsets(profile.points_of(command.name))
+    yield from _content(profile, golden, key, image, places)
+
+
+def _modbus_frame(profile: Profile, golden: Frame, key: str) -> Iterator[Mistake]:
+    try:
+        request, response = bytes.fromhex(golden.request), bytes.fromhex(golden.response)
+    except ValueError as error:
+        yield key, f"is not hex: {error}", "pairs of hex digits; blanks are fine"
+        return
+    reason = _form(profile, request, response)
+    if reason:
+        yield f"{key}.{reason[0]}", *reason[1:]
+        return
+    function, address, count = _REQUEST.unpack(request)
+    places = {}
+    for point in profile.point:
+        first, end = profile.reach(point)
+        if point.function == function and address <= first and end <= address + count:
+            places[point.name] = profile.wire_address(point) - address
+    yield from _content(profile, golden, key, response[2:], places)
 
 
 def _form(profile: Profile, request: bytes, response: bytes) -> Mistake | None:
@@ -48,8 +89,8 @@ def _form(profile: Profile, request: bytes, response: bytes) -> Mistake | None:
     return None
 
 
-def _content(profile: Profile, golden: Golden, key: str, request: bytes, data: bytes) -> Iterator[Mistake]:
-    function, address, count = _REQUEST.unpack(request)
+def _content(profile: AnyProfile, golden: Frame, key: str, data: bytes, places: Mapping[str, int]) -> Iterator[Mistake]:
+    """Whether `data`, with points at `places`, says what is expected of it."""
     points = {point.name: point for point in profile.point}
     expected: dict[str, Value | None] = {**golden.expect, **dict.fromkeys(golden.missing)}
     if not expected:
@@ -59,11 +100,10 @@ def _content(profile: Profile, golden: Golden, key: str, request: bytes, data: b
         if point is None:
             yield f"{key}.expect.{name}", "no such point", "see the names above"
             continue
-        first, end = profile.reach(point)
-        if point.function != function or first < address or end > address + count:
+        if name not in places:
             yield f"{key}.expect.{name}", "is not inside this read", "another frame, or another address"
             continue
-        reading = decode_point(profile, point, data, profile.wire_address(point) - address)
+        reading = decode_point(profile, point, data, places[name])
         if reading.status != (Status.NOT_AVAILABLE if value is None else Status.GOOD):
             said = reading.status.name.lower().replace("_", " ")
             yield f"{key}.expect.{name}", f"decodes to: {said}", "check sentinels, range and type"
@@ -72,7 +112,7 @@ def _content(profile: Profile, golden: Golden, key: str, request: bytes, data: b
             yield f"{key}.expect.{name}", f"decodes to {reading.value!r}, not {value!r}", hint
 
 
-def _same(point: Point, decoded: Value | None, expected: Value) -> bool:
+def _same(point: Meaning, decoded: Value | None, expected: Value) -> bool:
     """Equal, and for numbers equal as published: to the point's decimals."""
     if isinstance(decoded, bool | str) or isinstance(expected, bool | str) or decoded is None:
         return decoded == expected and isinstance(decoded, bool) == isinstance(expected, bool)

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 
-from drivers.address import BusAddress
+from drivers.address import BusAddress, speaking
 from drivers.base import Link, Sink
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.tcp_pool import TcpPool
+from drivers.text.link import TextLink
 from drivers.wires.alarm import Alarms
 from drivers.wires.base import Trace, Wire
 from drivers.wires.serial_port import SerialWire
@@ -46,6 +47,8 @@ class Links:
         `trace` is called with "tx" or "rx" and the bytes on the wire.
         """
         user_timeout_s = max(MIN_USER_TIMEOUT_S, 2 * timeout_s)
+        if address.text is None and address.kind == "raw+tcp":
+            speaking(address, ())  # raises: what would be spoken there?
         if address.kind == "tcp" and trace is not None:
             return TracedTcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp":
@@ -58,6 +61,15 @@ class Links:
             least_s = MIN_LATE_REMOTE_S
         if late_s is None:
             late_s = max(least_s, LATE_FACTOR * timeout_s)
+        if address.text is not None:
+            return TextLink(
+                wire,
+                sink,
+                address,
+                late_s=late_s,
+                mono=self._mono,
+                trace=trace,
+            )
         return RtuLink(
             wire,
             sink,

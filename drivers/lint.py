@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from drivers.codec import EXACT, integer_limits, own_bits
+from drivers.codec import EXACT, own_bits
 from drivers.golden import mistakes
+from drivers.meaning import AnyProfile, Meaning
 from drivers.profile import BIT_TABLES, Point, Profile
 from drivers.scaling import decimals_of
+from drivers.text.profile import TextPoint, TextProfile
 
 #: One spelling per unit, so that a chart over devices of different vendors has one axis.
 UNITS = frozenset(
@@ -41,24 +43,59 @@ class Finding(NamedTuple):
     hint: str
 
 
-def lint(profile: Profile) -> list[Finding]:
+def lint(profile: AnyProfile) -> list[Finding]:
     """Every mistake of content; empty when there is none."""
-    findings = [*_limits(profile), *_names(profile)]
-    findings += [Finding(f"point[{p.name}].{key}", *rest) for p in profile.point for key, *rest in _parts(profile, p)]
-    profile = _without_lost_parts(profile)
+    findings = [*_names(profile)]
+    if isinstance(profile, Profile):
+        findings += _limits(profile)
+        parts = [(p.name, part) for p in profile.point for part in _parts(profile, p)]
+        findings += [Finding(f"point[{name}].{key}", *rest) for name, (key, *rest) in parts]
+        profile = _without_lost_parts(profile)
     for point in profile.point:
-        checks = (
-            *(_place(profile, point), _type(point), _numbers(point), _scale_register(profile, point)),
-            *(_sentinels(point), _range(point), _words(point)),
-        )
+        checks = (*_placing(profile, point), _numbers(point), _range(point), _words(point))
         findings += [Finding(f"point[{point.name}].{key}", *rest) for check in checks for key, *rest in check]
-    findings += _overlaps(profile)
+    if isinstance(profile, Profile):
+        findings += _overlaps(profile)
+    if isinstance(profile, TextProfile):
+        findings += [*_commands(profile), *(Finding(*mistake) for mistake in profile.mistakes())]
     if not findings:  # a frame tells nothing about a map that is already known to be wrong
         findings = [Finding(*mistake) for mistake in mistakes(profile)]
     return findings
 
 
 Check = Iterator[tuple[str, str, str]]
+
+
+def _placing(profile: AnyProfile, point: Meaning) -> tuple[Check, ...]:
+    """What the protocol asks of the place where a point stands."""
+    if isinstance(point, TextPoint):
+        return (_text_place(profile, point),)
+    assert isinstance(profile, Profile)
+    assert isinstance(point, Point)
+    return _place(profile, point), _type(point), _scale_register(profile, point), _sentinels(point), _encoding(point)
+
+
+def _text_place(profile: AnyProfile, point: TextPoint) -> Check:
+    """Its command exists, and a text has a length."""
+    assert isinstance(profile, TextProfile)
+    known = [command.name for command in profile.command]
+    if point.command not in known:
+        yield "command", f"there is no command {point.command}", f"known: {', '.join(known)}"
+    if point.is_text and point.length is None:
+        yield "length", "a text needs its length", "the most bytes it has in UTF-8"
+    if not point.is_text and point.length is not None:
+        yield "length", "only a text has a length", "leave it out"
+    if point.invalid and (point.is_text or point.is_bool):
+        yield "invalid", "a text or bool has no raw number", "leave it out"
+
+
+def _commands(profile: TextProfile) -> Iterator[Finding]:
+    counts = Counter(command.name for command in profile.command)
+    for name, count in counts.items():
+        if count > 1:
+            yield Finding(f"command[{name}].name", f"used {count} times", "each command needs a name of its own")
+        if not profile.points_of(name):
+            yield Finding(f"command[{name}]", "no point stands in its answer", "remove it, or add the points")
 
 
 def _limits(profile: Profile) -> Iterator[Finding]:
@@ -68,7 +105,7 @@ def _limits(profile: Profile) -> Iterator[Finding]:
             yield Finding(f"limits.forbidden[{i}]", f"{first} to {last} is no range of addresses", hint)
 
 
-def _names(profile: Profile) -> Iterator[Finding]:
+def _names(profile: AnyProfile) -> Iterator[Finding]:
     counts = Counter(point.name for point in profile.point)
     for name, count in counts.items():
         if count > 1:
@@ -177,12 +214,12 @@ def _scale_register(profile: Profile, point: Point) -> Check:
         yield "scale_register", reason, "name them, if the device has them"
 
 
-def _numbers(point: Point) -> Check:
+def _numbers(point: Meaning) -> Check:
     """Scale, offset, decimals and sentinels are possible for the type."""
     plain = point.scale == 1 and point.offset == 0 and point.pow2 is None
-    if (point.is_state or point.type == "string") and not plain:
+    if (point.is_state or point.is_text) and not plain:
         yield "scale", "a state, bool or string has no scale, offset or pow2", "leave them out"
-    if (point.is_state or point.type == "string") and point.decimals:
+    if (point.is_state or point.is_text) and point.decimals:
         yield "decimals", "a state, bool or string has no decimals", "leave it out"
     if point.pow2 is not None and point.scale != 1:
         yield "pow2", f"stands beside scale = {point.scale}", "one of them"
@@ -199,6 +236,9 @@ def _numbers(point: Point) -> Check:
             f"{min(6, scaling.decimals)} are not enough for scale {point.scale}, offset {point.offset}",
             hint,
         )
+
+
+def _encoding(point: Point) -> Check:
     if point.encoding is not None and (point.is_state or point.type == "string" or point.unit):
         yield "encoding", f"{point.encoding} is an encoding of power factors", "leave it out, or the unit"
 
@@ -219,45 +259,45 @@ def _sentinels(point: Point) -> Check:
             yield "invalid", f"{low:#x} is above {high:#x}", "write [first, last]"
 
 
-def _range(point: Point) -> Check:
+def _range(point: Meaning) -> Check:
     """The range is one, and the type can produce both its ends."""
-    if point.deadband and (point.is_state or point.type == "string"):
+    if point.deadband and (point.is_state or point.is_text):
         yield "deadband", "a state, bool or string changes or does not", "leave it out"
     if point.range is None:
         return
     low, high = point.range
-    if point.type in ("bool", "string"):
-        yield "range", f"has no meaning for {point.type}", "leave it out"
+    if point.is_bool or point.is_text:
+        yield "range", "has no meaning for a bool or string", "leave it out"
     elif low >= high:
         yield "range", f"{low} is not below {high}", "write [lowest, highest]"
-    elif point.encoding == "four_quadrant":
+    elif isinstance(point, Point) and point.encoding == "four_quadrant":
         if low < -1 or high > 1:
             yield "range", f"{low} to {high} for a power factor", "-1 to 1: it is published decoded"
-    elif not point.is_float and point.scale != 0 and point.scale_register is None:
-        ends = sorted(point.scaling.published(raw) for raw in integer_limits(point))
+    elif point.raw_limits is not None and point.scale != 0 and not point.is_coarse:
+        ends = sorted(point.scaling.published(raw) for raw in point.raw_limits)
         if low < ends[0] or high > ends[1]:
             hint = "negative values need s16, s32 or s64" if low < ends[0] == 0 else "wrong type or scale, or too wide"
-            yield "range", f"{point.type} with this scale gives {ends[0]:g} to {ends[1]:g} only", hint
+            yield "range", f"{point.wire_type} with this scale gives {ends[0]:g} to {ends[1]:g} only", hint
 
 
-def _words(point: Point) -> Check:
+def _words(point: Meaning) -> Check:
     """Unit and symbols."""
     if point.unit not in UNITS:
         close = {unit.lower(): unit for unit in UNITS}.get(point.unit.lower())
         yield "unit", f"{point.unit!r} is not in the vocabulary", f"write {close}" if close else "see docs/profiles.md"
-    if (point.is_state or point.type == "string") and point.unit:
+    if (point.is_state or point.is_text) and point.unit:
         yield "unit", "a state, bool or string has no unit", "leave it out"
     if point.kind == "state" and point.is_float:
-        yield "kind", f"a state in {point.type}", "states are integers"
-    if point.type in ("bool", "string") and point.kind == "counter":
-        yield "kind", f"{point.type} does not count", "leave it out"
+        yield "kind", f"a state in {point.wire_type}", "states are integers"
+    if (point.is_bool or point.is_text) and point.kind == "counter":
+        yield "kind", f"{point.wire_type} does not count", "leave it out"
     if point.symbols and point.kind != "state":
         yield "symbols", "only a state has symbols", 'add kind = "state"'
-    elif point.symbols and not point.is_float and point.type != "string":
-        low, high = (0, 1) if point.type == "bool" else integer_limits(point)
+    elif point.symbols and not point.is_float and not point.is_text:
+        low, high = point.raw_limits or (-EXACT, EXACT)
         for value in point.symbols:
             if not _INTEGER.fullmatch(value) or not low <= int(value) <= high:
-                yield "symbols", f"{value!r} is no value of {point.type}", "the number as text, as it is published"
+                yield "symbols", f"{value!r} is no value of {point.wire_type}", "the number as text, as it is published"
 
 
 def _overlaps(profile: Profile) -> Iterator[Finding]:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 from drivers.address import BusAddress
-from drivers.base import LinkCost
+from drivers.base import LinkCost, Request
+from drivers.meaning import AnyProfile
 from drivers.profile import Point, Profile
+from drivers.text.plan import TextBlock, text_cost
+from drivers.text.profile import TextProfile
 
 #: Silence that ends a frame above 19200 baud: fixed, because interrupts could not tell less (Modbus over serial
 #: line V1.02, 2.5.1.1); below it is 3.5 characters.
@@ -43,6 +46,14 @@ class Block:
     points: tuple[str, ...]  #: ordered by category, then offset
     offsets: tuple[int, ...]  #: of each point: registers (FC 3, 4) or bits (FC 1, 2) from the start of the block
 
+    def question(self, unit: int) -> Request:
+        """What to send to `unit`."""
+        return Request(unit, self.function, self.address, self.count)
+
+
+#: What is asked at once, of a device of any protocol.
+AnyBlock = Block | TextBlock
+
 
 @dataclass(frozen=True, slots=True)
 class _Span:
@@ -61,6 +72,8 @@ def link_cost(address: BusAddress, turnaround_s: float) -> LinkCost:
     if not address.baud:
         return tcp_cost(ASSUMED_RTT_S)
     remote_s = 0.0 if address.kind == "rtu" else ASSUMED_RTT_S
+    if address.text is not None:
+        return text_cost(address, turnaround_s + remote_s)
     return rtu_cost(address.baud, address.character_bits, turnaround_s + remote_s)
 
 
@@ -74,6 +87,24 @@ def rtu_cost(baud: int, char_bits: int = CHARACTER_BITS, turnaround_s: float = 0
 def tcp_cost(rtt_s: float) -> LinkCost:
     """Cost of a read over TCP with this time from request to answer."""
     return LinkCost(fixed_s=rtt_s, register_s=TCP_REGISTER_S)
+
+
+def plan_any(
+    profile: AnyProfile, interval_s: float, cost: LinkCost, points: Collection[str] | None = None
+) -> list[AnyBlock]:
+    """`plan` for a Modbus device; for others one block per command that a point is in."""
+    if isinstance(profile, TextProfile):
+        return [*profile.blocks(interval_s, points)]
+    assert isinstance(profile, Profile)
+    return [*plan(profile, interval_s, cost, points)]
+
+
+def parts_of(block: AnyBlock, profile: AnyProfile) -> list[AnyBlock]:
+    """`split` for a Modbus device; a command cannot be taken apart and returns itself."""
+    if isinstance(block, TextBlock):
+        return [block]
+    assert isinstance(profile, Profile)
+    return [*split(block, profile)]
 
 
 def plan(

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from drivers.address import BusAddress
-from drivers.base import READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, Request
-from drivers.errors import GATEWAY_EXCEPTIONS, DeviceError, DeviceException, DriverError, LinkLost, LinkUnavailable
+from drivers.base import READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS, Question, Request
+from drivers.codec import decode_point
+from drivers.errors import DeviceError, DeviceException, DriverError, LinkLost, LinkUnavailable
 from drivers.identify import identify
-from drivers.plan import Block, link_cost, plan, split
-from drivers.profile import Profile
+from drivers.meaning import AnyProfile
+from drivers.plan import AnyBlock, link_cost, parts_of, plan_any
 from drivers.session import Session, Statistics
+from drivers.text.profile import TextProfile
 from drivers.wires.base import Trace
 
 #: Questions without any answer, after which a unit counts as silent.
 SILENT_AFTER = 3
 #: What nearly every device either has or refuses; a refusal proves as well that it is there.
 TRIALS = ((READ_HOLDING_REGISTERS, 0, 1), (READ_INPUT_REGISTERS, 0, 1))
-
-ILLEGAL_ADDRESS = 2
 
 
 @dataclass(slots=True)
@@ -27,9 +27,9 @@ class Report:
     address: BusAddress
     unit: int
     statistics: Statistics = field(default_factory=Statistics)
-    data: dict[Request, bytes] = field(default_factory=dict)  #: the last good answer to each read
-    errors: dict[Request, DriverError] = field(default_factory=dict)  #: why the last try gave none
-    blocks: dict[Request, Block] = field(default_factory=dict)  #: of a profile's reads
+    data: dict[Question, bytes] = field(default_factory=dict)  #: the last good answer to each read
+    errors: dict[Question, DriverError] = field(default_factory=dict)  #: why the last try gave none
+    blocks: dict[Question, AnyBlock] = field(default_factory=dict)  #: of a profile's reads
     identity: dict[str, str] = field(default_factory=dict)
     gateway_refusals: int = 0  #: exceptions 10 and 11: a gateway says that it cannot reach the unit
     late: int = 0
@@ -46,7 +46,7 @@ class Report:
         """What to try next when something is wrong."""
         lines = list(_suspicions(self))
         if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
-            lines += _SILENCE[self.address.kind]
+            lines += _TEXT_SILENCE if self.address.text is not None else _SILENCE[self.address.kind]
         return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
 
 
@@ -67,6 +67,13 @@ _SILENCE = {
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
     ],
 }
+
+
+_TEXT_SILENCE = [
+    "nobody answers at {line}: is this the device's speed, and unit {unit} its address?",
+    "RS-232: is the cable crossed, or straight, as this device wants it? RS-485: swap A and B",
+    "some devices are powered by the port's control lines, or answer only to their own edition of the protocol",
+]
 
 
 def _suspicions(report: Report) -> list[str]:
@@ -95,7 +102,7 @@ async def probe(
     address: BusAddress,
     unit: int,
     requests: Sequence[Request] = (),
-    profile: Profile | None = None,
+    profile: AnyProfile | None = None,
     *,
     count: int = 5,
     timeout_s: float = 1.0,
@@ -106,7 +113,8 @@ async def probe(
     Raises LinkUnavailable when the port or host cannot be opened.
     """
     report = Report(address, unit)
-    session = await Session.open(str(address), timeout_s=timeout_s, trace=trace)
+    session = await Session.open(str(address), timeout_s=timeout_s, trace=trace, profile=profile)
+    report.address = session.address
     report.statistics = session.statistics
     async with session:
         reads = await _first_pass(session, report, requests, profile)
@@ -116,9 +124,23 @@ async def probe(
                 break
             await _ask(session, report, request)
         report.late, report.strays = session.late, session.strays
-    if report.present and not report.lost:
+    if isinstance(profile, TextProfile):
+        report.identity = _texts(report, profile)
+    elif report.present and not report.lost:
         report.identity = await _identity(address, unit, timeout_s)
     return report
+
+
+def _texts(report: Report, profile: TextProfile) -> dict[str, str]:
+    """What a device with a text protocol says of itself: the texts among its answers."""
+    said = {}
+    for question, data in report.data.items():
+        block = report.blocks[question]
+        for name, offset in zip(block.points, block.offsets, strict=True):
+            point = profile.named(name)
+            if point.is_text and (reading := decode_point(profile, point, data, offset)).value is not None:
+                said[name] = str(reading.value)
+    return said
 
 
 def _useless(report: Report) -> bool:
@@ -126,14 +148,14 @@ def _useless(report: Report) -> bool:
     return bool(report.lost) or (not report.present and report.statistics.reads >= SILENT_AFTER)
 
 
-async def _ask(session: Session, report: Report, request: Request) -> None:
+async def _ask(session: Session, report: Report, request: Question) -> None:
     """Read once and note what came of it."""
     try:
         report.data[request] = await session.read(request)
         report.errors.pop(request, None)
     except DeviceError as error:
         report.errors[request] = error
-        if isinstance(error, DeviceException) and error.code in GATEWAY_EXCEPTIONS:
+        if isinstance(error, DeviceException) and error.gateway:
             report.gateway_refusals += 1
     except LinkLost as error:
         report.errors[request] = error
@@ -144,8 +166,8 @@ async def _ask(session: Session, report: Report, request: Request) -> None:
 
 
 async def _first_pass(
-    session: Session, report: Report, requests: Sequence[Request], profile: Profile | None
-) -> list[Request]:
+    session: Session, report: Report, requests: Sequence[Request], profile: AnyProfile | None
+) -> list[Question]:
     """Ask everything once; the reads worth repeating."""
     for request in requests:
         if not _useless(report):
@@ -162,24 +184,24 @@ async def _first_pass(
     return [Request(report.unit, *trial) for trial in TRIALS]
 
 
-async def _blocks(session: Session, report: Report, profile: Profile) -> list[Request]:
+async def _blocks(session: Session, report: Report, profile: AnyProfile) -> list[Question]:
     """Read every block of the profile; what the device refuses as illegal address is split as far as it goes."""
     address = report.address
-    waiting = plan(profile, 1.0, link_cost(address, profile.limits.turnaround_s))
-    reads = []
+    waiting = plan_any(profile, 1.0, link_cost(address, profile.limits.turnaround_s))
+    reads: list[Question] = []
     while waiting and not _useless(report):
         block = waiting.pop(0)
-        request = Request(report.unit, block.function, block.address, block.count)
-        await _ask(session, report, request)
-        refusal = report.errors.get(request)
-        if isinstance(refusal, DeviceException) and refusal.code == ILLEGAL_ADDRESS:
-            parts = split(block, profile)
+        question = block.question(report.unit)
+        await _ask(session, report, question)
+        refusal = report.errors.get(question)
+        if isinstance(refusal, DeviceException) and refusal.hole:
+            parts = parts_of(block, profile)
             if len(parts) > 1:
-                del report.errors[request]
+                del report.errors[question]
                 waiting = parts + waiting
                 continue
-        report.blocks[request] = block
-        reads.append(request)
+        report.blocks[question] = block
+        reads.append(question)
     return reads
 
 

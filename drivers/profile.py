@@ -13,11 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from drivers.errors import ProfileError
 from drivers.form import form_findings, survivors
-from drivers.scaling import Scaling, derive
+from drivers.meaning import MAX_POINTS, AnyProfile, Frame, Meaning, Name, Strict
+from drivers.protocols import MODELS, model_of
 
 PointType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd16", "bcd32", "bcd64", "bool", "string"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -40,34 +41,12 @@ REGISTERS_OF_TYPE = {
 }
 BIT_TABLES = frozenset({"coil", "discrete"})
 
-#: A field key, a device, a tag key: safe in line protocol and topics without any escape.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
-
 #: vendor/model of a packaged or site profile. No dots, so a name never leaves the directory it is looked up in.
 PROFILE_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
-#: The largest map in the field (a 48-module UPS) has some 1,500 points; more is a mistake of a generator.
-MAX_POINTS = 4096
 #: A profile of MAX_POINTS points has a third of this.
 MAX_TEXT = 2_000_000
 #: Parsed profiles kept: a gateway has a few models of devices, and a thousand devices must not parse a thousand times.
 CACHED_PROFILES = 64
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors; nothing is coerced; nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Device(Strict):
-    """Whose device this is and where its register map comes from."""
-
-    vendor: str
-    model: str
-    category: Name  #: measurement of its points unless a point says otherwise: power, ups, cooling, environment, energy
-    source: str  #: document, edition and page, or the public project the map was taken from
-    evidence: Literal["two-sources", "single-source", "doubtful"]
-    caveats: tuple[str, ...] = ()
 
 
 class Limits(Strict):
@@ -83,13 +62,12 @@ class Limits(Strict):
     turnaround_s: Annotated[float, Field(ge=0, le=5)] = 0.02  #: typical time from request to first answer byte
 
 
-class Point(Strict):
-    """One value of the device. Published = raw * scale + offset, or raw / 2**pow2 + offset.
+class Point(Meaning):
+    """One value of the device and the register or bit where it stands.
 
     With a scale register raw is multiplied by the power of ten that stands there before anything else.
     """
 
-    name: Name
     table: Table
     address: Annotated[int, Field(ge=0, le=65536)]  #: in the document's counting, see Limits.address_base
     type: PointType
@@ -97,24 +75,11 @@ class Point(Strict):
     bit: Annotated[int, Field(ge=0, le=15)] | None = None  #: bit of the register, for type bool in a register
     bits: tuple[int, int] | None = None  #: first and last bit, 0 the lowest, of an unsigned number: only these are raw
     registers: Annotated[int, Field(ge=1, le=125)] | None = None  #: length, for type string
-    scale: float | int = 1
-    offset: float | int = 0
-    pow2: Annotated[int, Field(ge=1, le=16)] | None = None  #: divide raw by 2**pow2, instead of scale
     #: name of a point or address (document's counting, same table) of the register that holds raw's power of ten, s16
     scale_register: Name | Annotated[int, Field(ge=0, le=65536)] | None = None
     encoding: Literal["four_quadrant"] | None = None  #: power factor: above 1 it is leading, and 2 minus it is meant
-    #: None: what scale and offset need; 3 for floats and with a scale register
-    decimals: Annotated[int, Field(ge=0, le=6)] | None = None
-    unit: str = ""
-    kind: Literal["gauge", "counter", "state"] = "gauge"
-    symbols: dict[str, str] = {}  #: meaning of a state's values, keyed by the number as text
-    range: tuple[float, float] | None = None  #: plausible values after scaling, both included
     #: raw patterns (unsigned) that mean "no value"; [first, last] for all from one to another
     invalid: tuple[int | tuple[int, int], ...] = ()
-    deadband: Annotated[float, Field(ge=0)] = 0.0  #: smaller changes are not reported, in `unit`
-    every: Annotated[int, Field(ge=1, le=86400)] = 1  #: read at each n-th interval of the device
-    category: Name | None = None  #: None: Device.category
-    note: str = ""  #: the vendor's own name for it
 
     @property
     def function(self) -> int:
@@ -127,6 +92,21 @@ class Point(Strict):
         return (self.registers or 1) if self.type == "string" else REGISTERS_OF_TYPE[self.type]
 
     @property
+    def wire_type(self) -> str:
+        return self.type
+
+    @property
+    def raw_limits(self) -> tuple[int, int] | None:
+        if self.is_float or self.is_text or self.is_bool:
+            return (0, 1) if self.is_bool else None
+        if self.bits is not None:
+            return 0, (1 << self.bits[1] - self.bits[0] + 1) - 1
+        if self.type.startswith("bcd"):
+            return 0, 10 ** (4 * self.length) - 1
+        bits = 16 * self.length
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.type[0] == "s" else (0, (1 << bits) - 1)
+
+    @property
     def is_float(self) -> bool:
         return self.type in ("f32", "f64")
 
@@ -136,34 +116,25 @@ class Point(Strict):
         return tuple(each if isinstance(each, tuple) else (each, each) for each in self.invalid)
 
     @property
-    def is_state(self) -> bool:
-        """Whether it is written as an integer and never averaged."""
-        return self.kind == "state" or self.type == "bool"
+    def is_coarse(self) -> bool:
+        return self.is_float or self.scale_register is not None
 
     @property
-    def scaling(self) -> Scaling:
-        coarse = self.is_float or self.scale_register is not None
-        return derive(scale=self.scale, offset=self.offset, pow2=self.pow2, decimals=self.decimals, coarse=coarse)
+    def is_text(self) -> bool:
+        return self.type == "string"
+
+    @property
+    def is_bool(self) -> bool:
+        return self.type == "bool"
 
 
-class Golden(Strict):
-    """An exchange that proves the map: the answer must decode to exactly these values."""
+class Profile(AnyProfile):
+    """One model of Modbus device. The frames are PDUs in hex, without address and checksum."""
 
-    request: str  #: hex, Modbus PDU without address and checksum
-    response: str
-    origin: Literal["captured", "documented", "computed"]  #: from a device, from the vendor's document, from the map
-    expect: dict[str, float | int | str | bool] = {}  #: point → value, to the point's decimals
-    missing: tuple[str, ...] = ()  #: points that the answer says are not available
-
-
-class Profile(Strict):
-    """One model of device."""
-
-    schema_version: Literal[1] = Field(alias="schema")
-    device: Device
+    protocol: Literal["modbus"] = "modbus"
     limits: Limits = Limits()
     point: tuple[Point, ...] = Field(min_length=1, max_length=MAX_POINTS)
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[Frame, ...] = ()
 
     def wire_address(self, point: Point) -> int:
         """0-based address as on the wire."""
@@ -215,21 +186,8 @@ class Profile(Strict):
             return point.order
         return self.limits.word_order if point.type != "string" and point.length > 1 else "ABCD"
 
-    def category(self, point: Point) -> str:
-        return point.category or self.device.category
 
-    def scaling(self, point: Point) -> Scaling:
-        return point.scaling
-
-    def named(self, name: str) -> Point:
-        """The point of that name. Raises KeyError."""
-        for point in self.point:
-            if point.name == name:
-                return point
-        raise KeyError(name)
-
-
-def load_profile(name: str, search: Sequence[Path] = ()) -> Profile:
+def load_profile(name: str, search: Sequence[Path] = ()) -> AnyProfile:
     """The profile called `name` ("schneider/pm5xxx"), from the first directory of `search` that has it, else ours.
 
     A name that ends in .toml is a file. Raises ProfileError with every mistake found, lint errors included.
@@ -258,7 +216,7 @@ def profile_names(search: Sequence[Path] = ()) -> list[str]:
 
 
 @lru_cache(maxsize=CACHED_PROFILES)
-def parse_profile(text: str, subject: str = "profile") -> Profile:
+def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
     """The profile written in `text` as TOML; `subject` names it in messages. Raises ProfileError."""
     from drivers.lint import lint  # the linter decodes golden frames, so it stands above this module
 
@@ -266,13 +224,17 @@ def parse_profile(text: str, subject: str = "profile") -> Profile:
         data = _tuples(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ProfileError(subject, [("(syntax)", str(error), "the file is not valid TOML")]) from error
+    model = model_of(data.get("protocol", "modbus"))
+    if model is None:
+        hint = f"known: {', '.join(MODELS)}"
+        raise ProfileError(subject, [("protocol", f"{data['protocol']!r} is not spoken here", hint)])
     try:
-        profile = Profile.model_validate(data)
+        profile = model.model_validate(data)
     except ValidationError as error:
-        findings = form_findings(error, data, Profile)
+        findings = form_findings(error, data, model)
         rest = survivors(error, data)
         if rest is not None and rest["point"]:  # so that the sound points' mistakes of content are told as well
-            findings += lint(Profile.model_validate(rest))
+            findings += lint(model.model_validate(rest))
         raise ProfileError(subject, findings) from None
     mistakes = lint(profile)
     if mistakes:

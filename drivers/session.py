@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from drivers.address import BusAddress, parse_bus
-from drivers.base import Link, Request
+from drivers.address import BusAddress, parse_bus, speaking
+from drivers.base import Link, Question
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, LinkUnavailable, NoAnswer
 from drivers.links import Links
+from drivers.meaning import AnyProfile
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.tcp_connection import CONNECT_S
+from drivers.text.link import TextLink
 from drivers.wires.base import Trace
 
 #: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
@@ -37,7 +39,7 @@ class Statistics:
 
 
 class Session:
-    """An open link. `async with await Session.open(url) as session: data = await session.read(request)`.
+    """An open link. `async with await Session.open(url) as session: data = await session.read(question)`.
 
     One read at a time. A read may wait before it asks: for the quarantine of a unit that missed its deadline.
     """
@@ -56,10 +58,19 @@ class Session:
 
     @classmethod
     async def open(
-        cls, url: str, timeout_s: float = 1.0, late_s: float | None = None, trace: Trace | None = None
+        cls,
+        url: str,
+        timeout_s: float = 1.0,
+        late_s: float | None = None,
+        trace: Trace | None = None,
+        profile: AnyProfile | None = None,
     ) -> Self:
-        """Connect to `url`. Raises ProfileError for a wrong address and LinkUnavailable."""
-        session = cls(parse_bus(url), timeout_s=timeout_s, late_s=late_s, trace=trace)
+        """Connect to `url` and speak what a device of `profile` does; None: Modbus.
+
+        Raises ProfileError for an address that is wrong, or cannot carry that, and LinkUnavailable.
+        """
+        address = speaking(parse_bus(url), [] if profile is None else [profile])
+        session = cls(address, timeout_s=timeout_s, late_s=late_s, trace=trace)
         try:
             await session.reopen()
         except BaseException:
@@ -71,8 +82,9 @@ class Session:
         """Connect again after the link was lost. Raises LinkUnavailable."""
         self._waiting = self._loop.create_future()
         self._link.open()
+        settle_s = self.address.text.settle_s if self.address.text is not None else 0.0
         try:
-            async with asyncio.timeout(OPEN_S):
+            async with asyncio.timeout(OPEN_S + settle_s):
                 await self._waiting
         except TimeoutError:
             self._link.close()
@@ -100,23 +112,23 @@ class Session:
     @property
     def strays(self) -> int:
         """Bytes received that belong to no frame; always 0 on Modbus TCP."""
-        return self._link.strays if isinstance(self._link, RtuLink) else 0
+        return self._link.strays if isinstance(self._link, RtuLink | TextLink) else 0
 
-    async def read(self, request: Request) -> bytes:
-        """The answer's data bytes. Raises NoAnswer, BadFrame, DeviceException, LinkError.
+    async def read(self, question: Question) -> bytes:
+        """The answer's data bytes, a register image. Raises NoAnswer, BadFrame, DeviceException, LinkError.
 
-        ValueError when `request` cannot be expressed on the wire.
+        ValueError when `question` cannot be expressed on the wire.
         """
-        while (wait_s := self._link.ready_at(request.unit) - self._loop.time()) > 0:
+        while (wait_s := self._link.ready_at(question.unit) - self._loop.time()) > 0:
             await asyncio.sleep(min(wait_s, LOOK_AGAIN_S))
         if self._ended is not None:
             raise self._ended
         waiting: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting = waiting
         begin = self._loop.time()
-        self._link.send(request)
+        self._link.send(question)
         try:
-            async with asyncio.timeout(self._timeout_s + self._link.cost.of(request)):
+            async with asyncio.timeout(self._timeout_s + self._link.cost.of(question)):
                 data = await waiting
         except asyncio.CancelledError:
             self._waiting = None
@@ -126,7 +138,7 @@ class Session:
             self._waiting = None
             self.statistics.timeouts += 1
             self._link.expire()
-            waited = f"unit {request.unit} within {self._timeout_s:g} s"
+            waited = f"unit {question.unit} within {self._timeout_s:g} s"
             raise NoAnswer(f"{self.address}: no answer of {waited}") from None
         except DeviceException:
             self.statistics.exceptions += 1

@@ -3,11 +3,10 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from drivers.base import Request
 from drivers.codec import Reading, Status, decode_point
 from drivers.errors import DriverError, LinkError, LinkUnavailable
-from drivers.plan import Block, link_cost, plan, split
-from drivers.profile import Profile
+from drivers.meaning import AnyProfile
+from drivers.plan import AnyBlock, link_cost, parts_of, plan_any
 from drivers.session import Session
 
 
@@ -16,21 +15,21 @@ class Round:
     """One reading of everything a profile names."""
 
     readings: dict[str, Reading] = field(default_factory=dict)
-    refused: dict[Block, DriverError] = field(default_factory=dict)
+    refused: dict[AnyBlock, DriverError] = field(default_factory=dict)
 
 
-def planned(session: Session, profile: Profile) -> list[Block]:
-    return plan(profile, 1.0, link_cost(session.address, profile.limits.turnaround_s))
+def planned(session: Session, profile: AnyProfile) -> list[AnyBlock]:
+    return plan_any(profile, 1.0, link_cost(session.address, profile.limits.turnaround_s))
 
 
-async def read_block(session: Session, profile: Profile, unit: int, block: Block) -> dict[str, Reading]:
+async def read_block(session: Session, profile: AnyProfile, unit: int, block: AnyBlock) -> dict[str, Reading]:
     """Readings of one block; raises what the driver raises."""
-    data = await session.read(Request(unit, block.function, block.address, block.count))
+    data = await session.read(block.question(unit))
     points = [profile.named(name) for name in block.points]
     return {p.name: decode_point(profile, p, data, at) for p, at in zip(points, block.offsets, strict=True)}
 
 
-async def read_round(session: Session, profile: Profile, unit: int, blocks: list[Block]) -> Round:
+async def read_round(session: Session, profile: AnyProfile, unit: int, blocks: list[AnyBlock]) -> Round:
     """Every block once. A refused block costs its own points only; where the link ended, one more try is made."""
     round_ = Round()
     for block in blocks:
@@ -58,7 +57,7 @@ async def reopened(session: Session, patience_s: float = 10.0) -> None:
             await asyncio.sleep(0.05)
 
 
-async def read_apart(session: Session, profile: Profile, unit: int, blocks: list[Block]) -> Round:
+async def read_apart(session: Session, profile: AnyProfile, unit: int, blocks: list[AnyBlock]) -> Round:
     """Like `read_round`, but what the device refuses is split until it answers or cannot be split."""
     whole = Round()
     while blocks:
@@ -66,7 +65,7 @@ async def read_apart(session: Session, profile: Profile, unit: int, blocks: list
         whole.readings |= round_.readings
         blocks = []
         for block, error in round_.refused.items():
-            pieces = split(block, profile)
+            pieces = parts_of(block, profile)
             if len(pieces) > 1:
                 blocks += pieces
             else:

@@ -84,10 +84,9 @@ def _plan(inventory: Any) -> dict[str, Any]:
 
 
 def _block(block: Any) -> dict[str, Any]:
+    asked = {"function": block.function, "address": block.address, "count": block.count}
     return {
-        "function": block.function,
-        "address": block.address,
-        "count": block.count,
+        **({"command": str(block.command)} if block.command is not None else asked),
         "interval_s": block.interval_s,
         "points": len(block.points),
     }

@@ -14,8 +14,8 @@ from collector.cli import CANNOT_OPEN, DEVICE_FAULT, USAGE
 if TYPE_CHECKING:
     from drivers.address import BusAddress
     from drivers.base import Request
+    from drivers.meaning import AnyProfile
     from drivers.probe import Report
-    from drivers.profile import Profile
     from drivers.wires.base import Trace
 
 _READ = re.compile(r"(?:(?P<table>[a-z]+):)?(?P<address>\d+)(?:\+(?P<count>\d+))?")
@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Ask the device at URL whether it is there, who it is, how fast it answers and what it says. Reads only.
 
-    URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://HOST:PORT. TABLE is holding, input,
+    URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://HOST:PORT; with a profile of a text
+    protocol serial:///... or raw+tcp://HOST:PORT. TABLE is holding, input,
     coil or discrete; ADDRESS counts from 0 as on the wire. 40001+10 in the old counting works as well. An exception
     answer counts as present. Exit code 0: it answers; 1: silent, or nothing could be read; 3: cannot be opened.
 
@@ -60,18 +61,21 @@ def command(
               collector probe "serial:///dev/ttyUSB0?baud=9600&parity=E" --profile eastron/sdm630
     """
     from collector.cli.profile import SITE_PROFILES
-    from drivers.address import parse_bus
+    from drivers.address import parse_bus, speaking
     from drivers.errors import ProfileError
     from drivers.profile import load_profile
 
     try:
         address = parse_bus(url)
         profile = load_profile(profile_name, [SITE_PROFILES]) if profile_name else None
+        speaking(address, [profile] if profile else [])
     except ProfileError as error:
         click.echo(str(error), err=True)
         raise SystemExit(USAGE) from None
+    if reads and profile is not None and profile.protocol != "modbus":
+        raise click.UsageError(f"--read asks Modbus registers, {profile_name} speaks {profile.protocol}")
     requests = [_request(text, unit) for text in reads]
-    shown = [_shown(request) for request in requests]
+    shown = [str(request) for request in requests]
     settings = {"link": str(address), "unit": unit, "profile": profile_name, "reads": shown}
     settings |= {"count": count, "timeout_s": timeout_s}
     if not as_json:
@@ -91,7 +95,7 @@ def _run(
     address: "BusAddress",
     unit: int,
     requests: list["Request"],
-    profile: "Profile | None",
+    profile: "AnyProfile | None",
     settings: dict[str, Any],
     trace: "Trace | None",
     as_json: bool,
@@ -148,13 +152,6 @@ def _request(text: str, unit: int) -> "Request":
     return request
 
 
-def _shown(request: "Request") -> str:
-    from drivers.profile import FUNCTION_OF_TABLE
-
-    table = {function: name for name, function in FUNCTION_OF_TABLE.items()}[request.function]
-    return f"{table}:{request.address}+{request.count}"
-
-
 def _facts(report: "Report") -> dict[str, Any]:
     seen = report.statistics
     rtts_ms = sorted(rtt * 1000 for rtt in seen.rtt_s)
@@ -175,13 +172,13 @@ def _facts(report: "Report") -> dict[str, Any]:
         "late": report.late,
         "stray_bytes": report.strays,
         "rtt_ms": {key: None if value is None else round(value, 3) for key, value in rtt.items()},
-        "errors": {_shown(request): str(error) for request, error in report.errors.items()},
+        "errors": {str(request): str(error) for request, error in report.errors.items()},
         "error": report.lost or None,
         "advice": report.advice,
     }
 
 
-def _values(report: "Report", profile: "Profile | None") -> list[dict[str, Any]]:
+def _values(report: "Report", profile: "AnyProfile | None") -> list[dict[str, Any]]:
     """Every point of the profile that was asked for, in its order of blocks."""
     from drivers.codec import decode_point
 
@@ -205,15 +202,17 @@ def _values(report: "Report", profile: "Profile | None") -> list[dict[str, Any]]
 
 def _registers(report: "Report") -> dict[str, list[dict[str, Any]]]:
     """The raw reads: each register in every form it may have; bits as 0 and 1."""
+    from drivers.base import Request
+
     raw = {}
     for request, data in report.data.items():
-        if request in report.blocks:
+        if request in report.blocks or not isinstance(request, Request):
             continue
         if request.function <= 2:
             bits = [data[i // 8] >> i % 8 & 1 for i in range(request.count)]
-            raw[_shown(request)] = [{"address": request.address + i, "bit": bit} for i, bit in enumerate(bits)]
+            raw[str(request)] = [{"address": request.address + i, "bit": bit} for i, bit in enumerate(bits)]
         else:
-            raw[_shown(request)] = [_register(request, data, i) for i in range(request.count)]
+            raw[str(request)] = [_register(request, data, i) for i in range(request.count)]
     return raw
 
 
@@ -245,14 +244,15 @@ def _echo_settings(settings: dict[str, Any]) -> None:
         click.echo(f"Read       {read}   (address on the wire, counted from 0)")
 
 
-def _show(report: "Report", profile: "Profile | None") -> None:
+def _show(report: "Report", profile: "AnyProfile | None") -> None:
     facts = _facts(report)
     answer = "yes" if facts["ok"] else "yes: it answers with exceptions" if report.present else "no answer"
     click.echo(f"Present    {answer}")
     for key, text in report.identity.items():
         click.echo(f"Identity   {key}: {text}")
     if report.present and not report.identity:
-        click.echo("Identity   it does not say (FC 43/14 and FC 17)")
+        how = "" if report.address.text is not None else " (FC 43/14 and FC 17)"
+        click.echo(f"Identity   it does not say{how}")
     rtt = facts["rtt_ms"]
     if rtt["min"] is not None:
         click.echo(f"Speed      min {rtt['min']:.1f}, p50 {rtt['p50']:.1f}, max {rtt['max']:.1f} ms")

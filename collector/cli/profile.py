@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from drivers.errors import ProfileError
-    from drivers.profile import Point, Profile
+    from drivers.meaning import AnyProfile, Meaning
 
 SITE_PROFILES = Path("/etc/collector/profiles")
 #: The line that the estimate of `show` and `check` is made for: the usual one, and a slow one.
@@ -74,7 +74,8 @@ def list_(search: tuple[Path, ...], as_json: bool, markdown: bool) -> None:
 def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
     """Show every point of the profile NAME (vendor/model, or a file that ends in .toml).
 
-    addr is the vendor's number, wire the function code and the 0-based address as sent.
+    addr is the vendor's number, wire the function code and the 0-based address as sent; of a text protocol command and
+    place tell what is asked and where in the answer the point stands.
 
     \b
     Example:  collector profile show schneider/pm5xxx
@@ -133,7 +134,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         raise SystemExit(2)
 
 
-def _summary(name: str, profile: "Profile") -> dict[str, Any]:
+def _summary(name: str, profile: "AnyProfile") -> dict[str, Any]:
     return {
         "name": name,
         "vendor": profile.device.vendor,
@@ -150,11 +151,41 @@ def _mistakes(error: "ProfileError") -> list[dict[str, str]]:
     return [{"key": key, "reason": reason, "hint": hint} for key, reason, hint in error.findings]
 
 
-def _point(profile: "Profile", point: "Point") -> dict[str, Any]:
+def _point(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
     scaling = point.scaling
     return {
         "name": point.name,
         "category": profile.category(point),
+        **_place(profile, point),
+        "mul": scaling.mul,
+        "add": scaling.add,
+        "div": scaling.div,
+        "decimals": scaling.decimals,
+        "unit": point.unit,
+        "kind": point.kind,
+        "symbols": point.symbols,
+        "range": point.range,
+        "deadband": point.deadband,
+        "every": point.every,
+        "note": point.note,
+    }
+
+
+def _place(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
+    """Where a point stands on the wire, and how it looks there."""
+    from drivers.profile import Point, Profile
+    from drivers.text.profile import TextPoint
+
+    if isinstance(point, TextPoint):
+        return {
+            "command": point.command,
+            "place": point.place,
+            "type": point.wire_type,
+            "invalid": list(point.invalid),
+        }
+    assert isinstance(profile, Profile)
+    assert isinstance(point, Point)
+    return {
         "function": point.function,
         "address": point.address,
         "wire_address": profile.wire_address(point),
@@ -163,47 +194,40 @@ def _point(profile: "Profile", point: "Point") -> dict[str, Any]:
         "order": profile.order(point),
         "bit": point.bit,
         "bits": point.bits,
-        "mul": scaling.mul,
-        "add": scaling.add,
-        "div": scaling.div,
         "scale_register": profile.scale_address(point),
         "encoding": point.encoding,
-        "decimals": scaling.decimals,
-        "unit": point.unit,
-        "kind": point.kind,
-        "symbols": point.symbols,
-        "range": point.range,
         "invalid": list(point.invalid),
-        "deadband": point.deadband,
-        "every": point.every,
-        "note": point.note,
     }
 
 
-def _reads(profile: "Profile") -> dict[str, Any]:
+def _reads(profile: "AnyProfile") -> dict[str, Any]:
     """Reads and line time of one full cycle, in which even the slowest points are due."""
-    from drivers.base import Request
-    from drivers.plan import plan, rtu_cost, tcp_cost
+    from drivers.address import parse_bus, speaking
+    from drivers.plan import link_cost, plan_any, rtu_cost, tcp_cost
 
+    turnaround_s = profile.limits.turnaround_s
+    lines = {"tcp": tcp_cost(USUAL_RTT_S), "rtu": rtu_cost(USUAL_BAUD, turnaround_s=turnaround_s)}
+    if profile.protocol != "modbus":
+        address = speaking(parse_bus(f"serial:///dev/ttyUSB0?baud={USUAL_BAUD}"), [profile])
+        lines = {"serial": link_cost(address, turnaround_s)}
     found = {}
-    lines = {"tcp": tcp_cost(USUAL_RTT_S), "rtu": rtu_cost(USUAL_BAUD, turnaround_s=profile.limits.turnaround_s)}
     for line, cost in lines.items():
-        blocks = plan(profile, 1.0, cost)
-        seconds = sum(cost.of(Request(1, b.function, b.address, b.count)) / b.every for b in blocks)
+        blocks = plan_any(profile, 1.0, cost)
+        seconds = sum(cost.of(b.question(1)) / b.every for b in blocks)
         found[line] = {"blocks": len(blocks), "mean_s_per_interval": round(seconds, 4)}
     return found
 
 
-def _load(profile: "Profile") -> str:
-    reads = _reads(profile)
-    tcp, rtu = reads["tcp"], reads["rtu"]
-    return (
-        f"reads: {tcp['blocks']} over TCP ({tcp['mean_s_per_interval'] * 1000:.0f} ms per interval), "
-        f"{rtu['blocks']} at {USUAL_BAUD} baud ({rtu['mean_s_per_interval'] * 1000:.0f} ms per interval)"
-    )
+def _load(profile: "AnyProfile") -> str:
+    where = {"tcp": "over TCP", "rtu": f"at {USUAL_BAUD} baud", "serial": f"at {USUAL_BAUD} baud"}
+    parts = [
+        f"{read['blocks']} {where[line]} ({read['mean_s_per_interval'] * 1000:.0f} ms per interval)"
+        for line, read in _reads(profile).items()
+    ]
+    return "reads: " + ", ".join(parts)
 
 
-def _evidence(profile: "Profile") -> str:
+def _evidence(profile: "AnyProfile") -> str:
     return f"{len(profile.golden)} golden frames; evidence: {profile.device.evidence} ({profile.device.source})"
 
 
@@ -243,26 +267,34 @@ def _list_table(rows: Sequence[dict[str, Any]]) -> "Table":
     return table
 
 
-def _point_table(name: str, profile: "Profile", points: Sequence[dict[str, Any]]) -> "Table":
+def _point_table(name: str, profile: "AnyProfile", points: Sequence[dict[str, Any]]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     title = escape(f"{name}: {profile.device.vendor} {profile.device.model}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("point", "addr", "wire", "type", "value", "range", "every"):
+    modbus = profile.protocol == "modbus"
+    where = ("addr", "wire") if modbus else ("command", "place")
+    for heading in ("point", *where, "type", "value", "range", "every"):
         right = heading in ("addr", "wire", "every")
         fold = heading in ("point", "range")  # the columns that may grow long give way on a narrow terminal
         table.add_column(heading, no_wrap=not fold, overflow="fold", justify="right" if right else "left")
     for point in points:
-        kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
-        kind += "[{}:{}]".format(*point["bits"]) if point["bits"] else ""
-        kind += f" {point['order']}" if point["order"] != "ABCD" else ""
-        wire = f"{point['function']}:{point['wire_address']}"
         every = point["every"] if point["every"] > 1 else ""
-        cells = [point["name"], point["address"], wire, kind, _formula(point), _range(point["range"]), every]
+        cells = [point["name"], *_where(point), _formula(point), _range(point["range"]), every]
         table.add_row(*(escape(str(cell)) for cell in cells))
     return table
+
+
+def _where(point: dict[str, Any]) -> list[str]:
+    """The three cells that tell where a point stands and how it looks there."""
+    if "command" in point:
+        return [point["command"], point["place"], point["type"]]
+    kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
+    kind += "[{}:{}]".format(*point["bits"]) if point["bits"] else ""
+    kind += f" {point['order']}" if point["order"] != "ABCD" else ""
+    return [point["address"], f"{point['function']}:{point['wire_address']}", kind]
 
 
 def _formula(point: dict[str, Any]) -> str:
@@ -270,7 +302,7 @@ def _formula(point: dict[str, Any]) -> str:
     if point["kind"] == "state" or point["type"] in ("bool", "string"):
         return ""
     text = "raw" if point["mul"] == 1 else f"raw×{point['mul']:g}"
-    text += "×10^sf" if point["scale_register"] is not None else ""
+    text += "×10^sf" if point.get("scale_register") is not None else ""
     text += f"{point['add']:+g}" if point["add"] else ""
     if point["div"] != 1:
         text = f"({text})/{point['div']:g}" if point["add"] else f"{text}/{point['div']:g}"

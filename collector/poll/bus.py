@@ -15,7 +15,7 @@ from collector.poll.plan import BusPlan, LinkFactory
 from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
-from drivers.errors import GATEWAY_EXCEPTIONS, PERMANENT_EXCEPTIONS, BadFrame, DeviceError, DeviceException, LinkError
+from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError
 
 log = logging.getLogger(__name__)
 
@@ -267,13 +267,13 @@ class Bus:
     def _refused(self, read: Read, error: DeviceException, now: float) -> None:
         """The unit of `read`, or the gateway before it, answered no."""
         unit = read.unit
-        if error.code in GATEWAY_EXCEPTIONS:  # the gateway speaks, the unit does not
+        if error.gateway:  # the gateway speaks, the unit does not
             self._missed(read, Outcome.EXCEPTION, str(error), now)
             return
         if unit.failures or unit.standing is not Standing.UP:
             self._heard(read, now)
         unit.last_error = str(error)
-        parts = self._around.split(read.number) if error.code == 2 else []
+        parts = self._around.split(read.number) if error.hole else []
         if parts:
             log.info("%s: refuses %s; reading it in %d parts", unit.device, read.request, len(parts))
             read.retired = True
@@ -281,7 +281,7 @@ class Bus:
                 self._ask_at(self._add(number, unit), now)
             return
         self._intake.fail(read.number, self._now_ns(), Outcome.EXCEPTION)
-        if error.code in PERMANENT_EXCEPTIONS:
+        if not error.retryable:
             log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
             read.due = now + REFUSED_RETRY_S
             self._schedule.put(read, read.due)

@@ -24,7 +24,7 @@ class Read:
 
     def __init__(self, number: int, spec: BlockSpec, unit: Unit, cost: LinkCost) -> None:
         self.number = number
-        self.request = Request(spec.unit, spec.function, spec.address, spec.count)
+        self.request = spec.command or Request(spec.unit, spec.function, spec.address, spec.count)
         self.unit = unit
         self.interval = spec.interval_s
         self.wire_s = cost.of(self.request)

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from drivers.meaning import Strict
 from drivers.modbus.rtu import crc16
-from drivers.profile import Strict
 
 Kind = Literal[
     "none",

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from drivers.ascii.checksum import Check
 from drivers.ascii.octets import Octets
-from drivers.profile import Strict
+from drivers.meaning import Strict
 
 #: The longest answer known here has some 700 bytes; at 9600 baud this takes a second.
 MAX_BYTES = 1024

@@ -14,7 +14,7 @@ from pydantic import Field
 from drivers.ascii.octets import MAX_OCTETS, Octets
 from drivers.ascii.value import SIZES, Form, Raw, from_bytes, from_text, to_bytes, to_text
 from drivers.errors import BadFrame
-from drivers.profile import Strict
+from drivers.meaning import Strict
 
 Kind = Literal["columns", "split", "pattern", "bytes", "hex"]
 Encoding = Literal["ascii", "latin-1", "utf-8", "gb18030"]

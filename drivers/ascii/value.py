@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from drivers.errors import BadFrame
-from drivers.profile import Strict
+from drivers.meaning import Strict
 
 #: What a device says of a point, before scale and offset; None: it says that there is no value.
 Raw = float | int | str | None

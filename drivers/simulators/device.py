@@ -3,7 +3,7 @@
 import math
 import re
 
-from drivers.codec import Reading, Status, Value, decode_point, encode_point, integer_limits, own_bits
+from drivers.codec import Reading, Status, Value, decode_point, encode_point, own_bits
 from drivers.profile import Point, Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
@@ -153,7 +153,7 @@ def _fits(point: Point, exponent: int) -> bool:
     """Whether the point can show all of its range with this exponent; without a range nothing is asked of it."""
     if point.is_float or point.range is None:
         return True
-    low, high = integer_limits(point)
+    low, high = point.raw_limits or (0, 0)
     ends = [point.scaling.raw(end, exponent) for end in point.range]
     return exponent == MAX_EXPONENT - 1 or (low <= min(ends) and max(ends) <= high)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drivers.errors import ProfileError
 from drivers.modbus.tcp_pool import TcpPool
-from drivers.profile import load_profile
+from drivers.profile import Profile, load_profile
 from drivers.simulators.device import VirtualDevice, seat_for
 from drivers.simulators.hall import HallModel
 from drivers.simulators.server_rtu import PtyLine, RtuTcpPort
@@ -110,6 +111,9 @@ class Site:
         units = {}
         for place in places:
             profile = load_profile(place.profile, self._profiles)
+            if not isinstance(profile, Profile):
+                hint = "write --pty PATH or --listen raw+tcp://HOST:PORT"
+                raise ProfileError(place.profile, [("protocol", f"speaks {profile.protocol}, not Modbus", hint)])
             seat = seat_for(profile, place.name, place.feed, place.share, self.hall)
             device = VirtualDevice(profile, seat, self.hall)
             self.devices[place.name] = device

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import serial
 
-from drivers.address import BusAddress
+from drivers.address import BusAddress, TextLine
 from drivers.errors import LinkError, LinkLost, LinkUnavailable
 from drivers.modbus.reasons import reason_and_hint
 from drivers.wires.base import WireOwner
@@ -158,9 +158,20 @@ def open_port(address: BusAddress) -> serial.Serial:
     except (OSError, termios.error) as error:
         port.close()
         raise _unavailable(address, error) from error
+    if address.text is not None:
+        _set_levels(port, address.text)
     with suppress(ValueError, OSError):  # not every driver can; USB adapters then hold bytes for up to 16 ms
         port.set_low_latency_mode(True)
     return port
+
+
+def _set_levels(port: serial.Serial, line: TextLine) -> None:
+    """Some devices are powered by the port's control lines, some are silenced by them."""
+    with suppress(OSError, termios.error):  # a pseudo-terminal has none
+        if line.dtr is not None:
+            port.dtr = line.dtr
+        if line.rts is not None:
+            port.rts = line.rts
 
 
 def close_port(port: serial.Serial) -> None:

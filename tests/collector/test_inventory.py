@@ -3,9 +3,8 @@
 import pytest
 
 from collector.errors import ConfigError
-from collector.inventory import Inventory, check_load, request_of
+from collector.inventory import Inventory, check_load
 from collector.settings import Settings
-from drivers.base import Request
 from drivers.plan import ASSUMED_RTT_S
 
 METER = """\
@@ -130,7 +129,6 @@ def test_a_subset_of_points_is_all_that_is_read(site):
     assert [p.name for p in inventory.points] == ["voltage", "power"], "in the profile's order"
     (block,) = inventory.blocks
     assert (block.function, block.address, block.count, block.points, block.offsets) == (3, 0, 4, (0, 1), (0, 2))
-    assert request_of(block) == Request(1, 3, 0, 4)
 
 
 def test_a_split_adds_numbers_and_leaves_the_old_ones_as_they_are(site):

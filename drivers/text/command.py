@@ -1,0 +1,29 @@
+"""A question to one unit in a text protocol, with what finds and reads its answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drivers.text.framing import Framing
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`question` as it goes over the line; b"": nothing is sent, the unit speaks by itself and is listened to.
+
+    `read` turns a whole frame into the command's register image. It raises OtherUnit for a sound answer of another
+    unit, BadFrame for what is no answer to this question, and Refused when the device said no.
+    """
+
+    unit: int
+    name: str
+    question: bytes
+    line_bytes: int  #: characters of question and usual answer
+    framing: Framing = field(compare=False, repr=False)
+    read: Callable[[bytes], bytes] = field(compare=False, repr=False)
+    #: False: an answer does not tell whose it is, so while one is overdue no unit of the line may be asked
+    names_unit: bool = field(default=False, compare=False, repr=False)
+    #: True: the question coming back is the device's way of refusing it, not the line's echo
+    echo_is_answer: bool = field(default=False, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name

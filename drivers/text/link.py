@@ -1,0 +1,158 @@
+"""A line with a text protocol on any wire: a serial port, or a serial server behind TCP."""
+
+import asyncio
+from collections.abc import Callable
+
+from drivers.address import BusAddress, TextLine
+from drivers.base import Sink
+from drivers.errors import DeviceError, LinkError, LinkLost
+from drivers.text.command import Command
+from drivers.text.exchange import Outcome, TextExchange
+from drivers.text.plan import text_cost
+from drivers.wires.base import Trace, Wire
+
+#: An owner's timer may fire this much too early.
+_TIMER_SLACK_S = 0.001
+
+
+class TextLink:
+    """One line. `send` may be called at once after an outcome: the link keeps the devices' gap itself.
+
+    The owner's deadline for a command is its timeout plus `cost.of(command)`, the time the line needs to carry it.
+    `late_s`: how long after a missed deadline an answer may still come.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        sink: Sink,
+        address: BusAddress,
+        *,
+        late_s: float,
+        mono: Callable[[], float],
+        trace: Trace | None = None,
+    ) -> None:
+        line = address.text or TextLine("")
+        self.cost = text_cost(address)
+        self._wire = wire
+        self._sink = sink
+        self._settle_s = line.settle_s
+        self._mono = mono
+        self._trace = trace
+        self._exchange = TextExchange(gap_s=line.gap_s, late_s=late_s, character_s=address.character_s)
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._open = False
+        self._heard = False  # any byte since the wire was opened
+        wire.attach(self)
+
+    @property
+    def late(self) -> int:
+        return self._exchange.late
+
+    @property
+    def strays(self) -> int:
+        """Bytes received that belonged to no frame."""
+        return self._exchange.strays
+
+    def open(self) -> None:
+        self._wire.open()
+
+    def send(self, question: Command) -> None:
+        if not self._open:
+            raise RuntimeError(f"{self._wire.subject}: send while closed")
+        if self._exchange.ready_at(question.unit) > self._mono() + _TIMER_SLACK_S:
+            raise RuntimeError(f"{self._wire.subject}: unit {question.unit} is still in quarantine")
+        self._exchange.start(question)
+        self._step()
+
+    def expire(self) -> None:
+        transmitted = self._exchange.expire(self._mono())
+        if not transmitted:
+            self._drop(
+                LinkLost(f"{self._wire.subject}: the line is never silent: a device babbles, or a second master")
+            )
+        elif not self._heard and self._wire.remote:
+            self._drop(LinkLost(f"{self._wire.subject}: nothing was ever received on this connection"))
+
+    def ready_at(self, unit: int) -> float:
+        return self._exchange.ready_at(unit)
+
+    def close(self) -> None:
+        self._open = False
+        self._exchange.reset(self._mono())
+        self._cancel_timer()
+        self._wire.close()
+
+    def wire_opened(self) -> None:
+        self._heard = False
+        if self._settle_s:  # a device may start up with the port: its power comes from DTR and RTS
+            self._timer = asyncio.get_running_loop().call_later(self._settle_s, self._settled)
+        else:
+            self._settled()
+
+    def wire_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._trace is not None:
+            self._trace("rx", data)
+        self._report(self._exchange.received(data, self._mono()))
+        self._arm()
+
+    def wire_lost(self, error: LinkError) -> None:
+        self._drop(error)
+
+    def _settled(self) -> None:
+        self._timer = None
+        self._open = True
+        self._sink.opened()
+
+    def _drop(self, error: LinkError) -> None:
+        self.close()
+        self._sink.lost(error)
+
+    def _report(self, outcome: Outcome) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, DeviceError):
+            self._sink.failed(outcome)
+        else:
+            self._sink.answered(outcome)
+
+    def _step(self) -> None:
+        """Do what is due: transmit after the gap, or judge the silence; then wait for the next."""
+        self._cancel_timer()
+        exchange, now = self._exchange, self._mono()
+        at = exchange.next_at()
+        if at is not None and at <= now:
+            if not exchange.waiting:
+                self._report(exchange.silence(now))
+            elif stale := self._wire.waiting_bytes():
+                self.wire_received(stale)
+            else:
+                self._transmit(now)
+        self._arm()
+
+    def _transmit(self, now: float) -> None:
+        question = self._exchange.transmit(now)
+        if not question:
+            return
+        if self._trace is not None:
+            self._trace("tx", question)
+        self._wire.write(question)
+
+    def _arm(self) -> None:
+        """Wake up for the next step. A timer that is set too early finds nothing due and is set again."""
+        at = self._exchange.next_at()
+        if at is None or not self._open:
+            return
+        if self._timer is not None:
+            if self._wake_at <= at:
+                return
+            self._cancel_timer()
+        self._wake_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._mono()), self._step)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
