@@ -7,7 +7,7 @@ from drivers.codec import Reading, Status, Value, decode_point, encode_point, ow
 from drivers.profile import Point, Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
-from drivers.simulators.quantities import UNITS, meaning, phase_of
+from drivers.simulators.quantities import BLOCK_V, UNITS, meaning, phase_of
 from drivers.simulators.unit import BIT_FUNCTIONS, Bank, Identity, Unit
 
 #: States a healthy device is in, most telling first; matched against the symbols of a state point.
@@ -17,7 +17,11 @@ _HEALTHY = (
     r"^on$|run|enabled|cooling|auto|^air$",
     r"none|idle|accept",
 )
-_TRUE_NAMES = re.compile(r"(?:^|_)(?:on_?line|enabled|present|healthy)(?:_|$)|^running$|(?:^|_)on$")
+_TRUE_NAMES = re.compile(
+    r"(?:^|_)(?:on_?line|enabled|present|healthy)(?:_|$)|^(?:unit_)?running$|^operating$|^available$|^normal_operation$"
+    r"|^(?:load_protected|battery_ok|battery_charged|output_powered|output_breaker_closed)$"
+    r"|^(?!heat|humidif|dehumidif|eco_|energy_saver|genset_)(?:.*_)?on$"  # what works against cooling or stands by is off
+)
 #: A device runs at this part of what its profile says it can show.
 _USUAL_LOAD = 0.45
 #: 12 V battery blocks in series behind a UPS of one phase (a cabinet on the floor) and of three (a room).
@@ -31,7 +35,13 @@ def seat_for(profile: Profile, name: str, feed: str, share: float | None, hall: 
         power, current = _highest(profile, "power"), _highest(profile, "current")
         kw = _USUAL_LOAD * min(power or math.inf, phases * 0.23 * current if current else math.inf)
         share = min(1.0, kw / hall.nominal_kw)
-    return Seat(name, feed, share, phases, _BLOCKS[phases])
+    return Seat(name, feed, share, phases, _blocks(profile, phases))
+
+
+def _blocks(profile: Profile, phases: int) -> int:
+    """Battery blocks in series: the usual number, or as many as the profile can show (two behind an engine's starter)."""
+    ends = [p.range[1] for p in profile.point if p.range and p.unit == "V" and p.name.startswith("battery")]
+    return max(1, min(_BLOCKS[phases], *(int(end / BLOCK_V) for end in ends), 1000))
 
 
 def _highest(profile: Profile, dimension: str) -> float | None:

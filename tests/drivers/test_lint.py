@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.lint import FIELD_SUFFIXES, UNITS, lint
-from drivers.profile import load_profile, profile_names
+from drivers.profile import BIT_TABLES, load_profile, profile_names
 from drivers.simulators.quantities import UNITS as SIMULATED
 from tests.maps import a_point, a_profile, untimed
 
@@ -291,7 +291,9 @@ def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_
     point = profile.named(data.draw(st.sampled_from([*golden.expect, *golden.missing])))
     start = int.from_bytes(bytes.fromhex(golden.request)[1:3], "big")
     first, end = profile.span(point)
-    if point.type == "bool":
+    if point.table in BIT_TABLES:
+        payload[2 + (first - start) // 8] ^= 1 << (first - start) % 8
+    elif point.type == "bool":
         at = 2 + 2 * (first - start) + (0 if point.bit >= 8 else 1)
         payload[at] ^= 1 << point.bit % 8
     else:
@@ -300,7 +302,7 @@ def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_
         at = 2 + 2 * (register - start) + (order in ("BADC", "DCBA"))
         payload[at] ^= 0x40  # the second highest bit: sign, exponent or a large number
     turned = golden.model_copy(update={"response": payload.hex()})
-    assert end <= start + (len(payload) - 2) // 2
+    assert end <= start + (len(payload) - 2) * 8 // (1 if point.table in BIT_TABLES else 16)
     assert lint(profile.model_copy(update={"golden": (turned,)})) != []
 
 
