@@ -20,7 +20,7 @@ _HEALTHY = (
 _TRUE_NAMES = re.compile(
     r"(?:^|_)(?:on_?line|enabled|present|healthy)(?:_|$)|^(?:unit_)?running$|^operating$|^available$|^normal_operation$"
     r"|^(?:load_protected|battery_ok|battery_charged|output_powered|output_breaker_closed)$"
-    r"|^(?!heat|humidif|dehumidif|eco_|energy_saver|genset_)(?:.*_)?on$"  # what works against cooling or stands by is off
+    r"|^(?!heat|humidif|dehumidif|eco_|energy_saver|genset_)(?:.*_)?on$"  # not what works against cooling or stands by
 )
 #: A device runs at this part of what its profile says it can show.
 _USUAL_LOAD = 0.45
@@ -39,9 +39,9 @@ def seat_for(profile: Profile, name: str, feed: str, share: float | None, hall: 
 
 
 def _blocks(profile: Profile, phases: int) -> int:
-    """Battery blocks in series: the usual number, or as many as the profile can show (two behind an engine's starter)."""
+    """Battery blocks in series: the usual number, or as many as the profile can show (an engine's starter has two)."""
     ends = [p.range[1] for p in profile.point if p.range and p.unit == "V" and p.name.startswith("battery")]
-    return max(1, min(_BLOCKS[phases], *(int(end / BLOCK_V) for end in ends), 1000))
+    return max(1, min(_BLOCKS[phases], *(int(end / BLOCK_V) for end in ends), _BLOCKS[3]))
 
 
 def _highest(profile: Profile, dimension: str) -> float | None:
