@@ -29,6 +29,8 @@ SOUND = (
     a_point(25, "bool", bit=3),
     a_point(26, "u32", bits=(10, 20), invalid=((0x700, 0x7FF),)),
     a_point(28, "bcd32", scale=0.01, kind="counter", unit="kWh", range=(0, 999999.99)),
+    a_point(32, "u16", scale=0.1, kind="counter", rollover=6553.6),
+    a_point(33, "u32", kind="counter", rollover=1e6),
     a_point(30, "f32", encoding="four_quadrant", range=(-1, 1)),
 )
 
@@ -114,6 +116,9 @@ MISTAKES = [
     ({"encoding": "four_quadrant", "unit": "V"}, "encoding"),
     ({"encoding": "four_quadrant", "kind": "state"}, "encoding"),
     ({"encoding": "four_quadrant", "point_type": "f32", "range": (-2, 2)}, "range"),
+    ({"rollover": 100.0}, "rollover"),
+    ({"rollover": 65537.0, "kind": "counter"}, "rollover"),
+    ({"rollover": 6553.7, "kind": "counter", "scale": 0.1}, "rollover"),
     ({"name": "gateway"}, "name"),
     ({"name": "time"}, "name"),
 ]
