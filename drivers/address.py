@@ -105,7 +105,7 @@ class BusAddress:
 
     @property
     def is_serial(self) -> bool:
-        """Whether units are asked as on a serial line, by whatever way: no transaction ids, no unit numbers above 247."""
+        """Whether units are asked as on a serial line, by whatever way: no transaction ids, numbers up to 247."""
         return self.kind not in ("tcp", "tls+tcp")
 
     @property
