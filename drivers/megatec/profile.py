@@ -92,7 +92,7 @@ class MegatecProfile(TextProfile):
         said = {point.field: values.get(point.name) for point in self.points_of(command.name)}
         return write_answer(Query(command.name), said, crc=self.megatec.crc)
 
-    def refusal(self, unit: int, question: bytes) -> bytes:
+    def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         return seal(b"(NAK", crc=self.megatec.crc)
 
     def mistakes(self) -> Iterator[Mistake]:

@@ -41,7 +41,7 @@ class TextUnit:
     def refuse(self, question: bytes) -> bytes:
         """What it says to a question that none of its commands asks; b"": nothing."""
         self.writes_refused += 1
-        return self._device.profile.refusal(self._number, question, None)
+        return self._device.profile.refusal(self._number, question)
 
 
 class TextDevice:
