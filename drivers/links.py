@@ -32,6 +32,11 @@ class Links:
         self._pool = TcpPool()
         self._alarms = Alarms(mono)
 
+    @property
+    def pool(self) -> TcpPool:
+        """What the TCP connections share."""
+        return self._pool
+
     def create(
         self,
         address: BusAddress,
