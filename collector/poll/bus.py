@@ -16,6 +16,7 @@ from collector.poll.plan import BusPlan, LinkFactory
 from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
+from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError
 from drivers.modbus.link_tcp import TcpLink
 
@@ -168,7 +169,9 @@ class Bus:
                 self._schedule.put(waiting, waiting.due)
         self._in_flight = read = self._reads.get(number)
         assert isinstance(self.link, TcpLink)
-        return self.link.returned(None if read is None else read.request, transaction)
+        request = None if read is None else read.request
+        assert request is None or isinstance(request, Request)
+        return self.link.returned(request, transaction)
 
     def opened(self) -> None:
         now = self._mono()

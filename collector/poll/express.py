@@ -17,7 +17,7 @@ from collector.kernels._jit import is_compiled
 from collector.poll.intake import Intake
 from collector.poll.schedule import NEVER, Read
 from collector.poll.unit import Unit
-from drivers.base import Link
+from drivers.base import Link, Request
 from drivers.modbus.link_tcp import TcpLink
 from drivers.modbus.mbap import template
 from drivers.modbus.tcp_pool import TcpPool
@@ -210,6 +210,7 @@ class Express:
             self._reads = _grown(self._reads, number + 1)
             self._read_times = _grown(self._read_times, number + 1)
             self._frames = _grown(self._frames, number + 1)
+        assert isinstance(read.request, Request)
         question, head, whole = template(read.request)
         self._reads[number] = following, self._slot(read.unit), whole
         self._read_times[number] = read.due, read.interval, read.unit.timeout_s + read.wire_s
