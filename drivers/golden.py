@@ -32,18 +32,24 @@ def _text_frame(profile: TextProfile, golden: TextFrame, key: str) -> Iterator[M
     except ValueError as error:
         yield key, f"cannot stand on a line: {error}", 'encoding = "hex" takes pairs of hex digits'
         return
-    command = next((c for c in profile.command if profile.question(c, golden.unit) == request), None)
-    if command is None:
+    asking = [c for c in profile.command if profile.question(c, golden.unit) == request]
+    if not asking:
         asked = ", ".join(repr(profile.question(c, golden.unit).decode("latin-1")) for c in profile.command)
         yield f"{key}.request", f"is what no command asks of unit {golden.unit}", f"they ask {asked}"
         return
-    if profile.framing(command).find(response, silent=True) != (0, len(response)):
-        yield f"{key}.response", "is not one whole frame", "with all that stands on the line, the terminator included"
-        return
-    try:
-        image = profile.ask(command.name, golden.unit).read(response)
-    except DeviceError as error:
-        yield f"{key}.response", f"cannot be read: {error}", "check the frame, or the layout"
+    errors = []
+    for command in asking:  # several kinds of lines that a device sends by itself have no question to tell them apart
+        if profile.framing(command).find(response, silent=True) != (0, len(response)):
+            errors.append(("is not one whole frame", "with all that stands on the line, the terminator included"))
+            continue
+        try:
+            image = profile.ask(command.name, golden.unit).read(response)
+        except DeviceError as error:
+            errors.append((f"cannot be read: {error}", "check the frame, or the layout"))
+            continue
+        break
+    else:
+        yield f"{key}.response", *errors[0]
         return
     places, _ = offsets(profile.points_of(command.name))
     yield from _content(profile, golden, key, image, places)

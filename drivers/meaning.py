@@ -45,7 +45,6 @@ class Meaning(Strict):
     decimals: Annotated[int, Field(ge=0, le=6)] | None = None
     unit: str = ""
     kind: Literal["gauge", "counter", "state"] = "gauge"
-    rollover: Annotated[float, Field(gt=0)] | None = None  #: published value at which a counter begins at 0 again
     symbols: dict[str, str] = {}  #: meaning of a state's values, keyed by the number as text
     range: tuple[float, float] | None = None  #: plausible values after scaling, both included
     deadband: Annotated[float, Field(ge=0)] = 0.0  #: smaller changes are not reported, in `unit`
@@ -106,6 +105,8 @@ class Frame(Strict):
 class AnyProfile(Strict):
     """One model of device, whatever it speaks."""
 
+    #: whether the profile itself says what is sent, beyond which of the protocol's reads
+    own_questions: ClassVar[bool] = False
     #: numbers a unit may have on a line
     units: ClassVar[range] = range(256)
 

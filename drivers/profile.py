@@ -5,7 +5,9 @@ How to write one: docs/profiles.md. Reading one from disk: `load_profile`.
 """
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -190,14 +192,15 @@ class Profile(AnyProfile):
 def load_profile(name: str, search: Sequence[Path] = ()) -> AnyProfile:
     """The profile called `name` ("schneider/pm5xxx"), from the first directory of `search` that has it, else ours.
 
-    A name that ends in .toml is a file. Raises ProfileError with every mistake found, lint errors included.
+    A name that ends in .toml is a file. Raises ProfileError with every mistake found, lint errors included, and for a
+    profile with questions of its own that somebody else than root or we could have written.
     """
     if name.endswith(".toml"):
-        return parse_profile(read_profile(Path(name)), name)
+        return _from_file(Path(name), name)
     for directory in search if PROFILE_NAME.fullmatch(name) else ():
         path = directory / f"{name}.toml"
         if _exists(path):
-            return parse_profile(read_profile(path), str(path))
+            return _from_file(path, str(path))
     packaged = _packaged() / f"{name}.toml"
     if PROFILE_NAME.fullmatch(name) and packaged.is_file():
         return parse_profile(read_profile(packaged), name)
@@ -254,6 +257,30 @@ def read_profile(path: Path) -> str:
     if len(text) > MAX_TEXT:
         raise ProfileError(str(path), [("(file)", f"is longer than {MAX_TEXT} characters", "is it a profile?")])
     return text
+
+
+def _from_file(path: Path, subject: str) -> AnyProfile:
+    profile = parse_profile(read_profile(path), subject)
+    doubt = _doubt_of(path) if profile.own_questions else None
+    if doubt is not None:
+        reason = f"says what is sent to the device, and {doubt}"
+        raise ProfileError(subject, [("(file)", reason, f"sudo chown root {path}; sudo chmod 644 {path}")])
+    return profile
+
+
+def _doubt_of(path: Path) -> str | None:
+    """Who else could have written the file; None: nobody but root and the user we run as."""
+    path = path.resolve()
+    for place in (path, path.parent):
+        found = place.stat()
+        if found.st_uid not in (0, os.geteuid()):
+            return f"{place} belongs to the user with number {found.st_uid}"
+        shared_like_tmp = (
+            place is not path and found.st_mode & stat.S_ISVTX
+        )  # there nobody can replace what is another's
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not shared_like_tmp:
+            return f"{place} can be written by others than its owner"
+    return None
 
 
 def _packaged() -> Path:

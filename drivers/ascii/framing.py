@@ -26,6 +26,11 @@ class Envelope(Strict):
     end: Octets = b""
     check: Check = Check()
 
+    @property
+    def starts(self) -> tuple[bytes, ...]:
+        """What a frame may begin with."""
+        return (self.start,)
+
     def seal(self, body: bytes) -> bytes:
         """The frame around `body`. Raises ValueError when the checksum cannot be computed."""
         head = self.start + body
@@ -36,7 +41,7 @@ class Envelope(Strict):
 
     def sound(self, frame: bytes) -> bool:
         """Whether `frame` has this start, end and checksum."""
-        if len(frame) < len(self.start) + len(self.end) + self.check.width or not frame.startswith(self.start):
+        if len(frame) < len(self.start) + len(self.end) + self.check.width or not frame.startswith(self.starts):
             return False
         at = self._check_at(frame)
         behind = at + self.check.width
@@ -90,10 +95,15 @@ class Framing(Envelope):
     with a silence of `idle_s`. Beside `end`, `idle_s` also ends an answer whose `end` does not come.
     """
 
+    other_starts: tuple[Octets, ...] = ()  #: as long as `start`; an answer may begin with one of them instead
     length: Annotated[int, Field(ge=1, le=MAX_BYTES)] | None = None
     size: SizeField | None = None
     idle_s: Annotated[float, Field(ge=0.01, le=5)] | None = None
     max_bytes: Annotated[int, Field(ge=2, le=MAX_BYTES)] = 256  #: what is longer is noise
+
+    @property
+    def starts(self) -> tuple[bytes, ...]:
+        return (self.start, *self.other_starts)
 
     @property
     def longest(self) -> int:
@@ -114,7 +124,7 @@ class Framing(Envelope):
             return self._measured(data, silent=silent)
         place = self._terminated(data, silent=silent) if self.end else None
         if place is None and silent and self.idle_s is not None:
-            begin = data.find(self.start)
+            begin = self._first_start(data, 0)
             if begin >= 0 and 0 < len(data) - begin <= self.longest:
                 return begin, len(data)
         return place
@@ -154,16 +164,21 @@ class Framing(Envelope):
         if not self.start:
             return [begin]
         starts: list[int] = []
-        last = end
-        while (
-            len(starts) < (MAX_RESTARTS if self.check.width else 1) and (at := data.rfind(self.start, begin, last)) >= 0
-        ):
+        at = self._last_start(data, begin, end)
+        while at >= 0 and len(starts) < (MAX_RESTARTS if self.check.width else 1):
             starts.append(at)
-            last = at + len(self.start) - 1
+            at = self._last_start(data, begin, at + len(self.start) - 1)
         return starts
 
+    def _first_start(self, data: bytes, begin: int) -> int:
+        """The first place from `begin` on where a frame may begin; -1: there is none."""
+        return min((at for start in self.starts if (at := data.find(start, begin)) >= 0), default=-1)
+
+    def _last_start(self, data: bytes, begin: int, end: int) -> int:
+        return max(data.rfind(start, begin, end) for start in self.starts)
+
     def _measured(self, data: bytes, *, silent: bool) -> tuple[int, int] | None:
-        begin = data.find(self.start)
+        begin = self._first_start(data, 0)
         damaged = None
         for _ in range(MAX_PLACES):
             if not 0 <= begin < len(data):
@@ -176,7 +191,7 @@ class Framing(Envelope):
                 return begin, begin + size
             elif size:
                 damaged = damaged or (begin, begin + size)
-            begin = data.find(self.start, begin + 1)
+            begin = self._first_start(data, begin + 1)
         return damaged if silent else None
 
     def _size(self, head: bytes) -> int | None:

@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from drivers.ascii.octets import MAX_OCTETS, Octets
-from drivers.ascii.value import SIZES, Form, Raw, from_bytes, from_text, to_bytes, to_text
+from drivers.ascii.value import SIZES, Form, from_bytes, from_text, to_bytes, to_text
 from drivers.errors import BadFrame
 from drivers.meaning import Strict
+from drivers.text.image import Raw
 
 Kind = Literal["columns", "split", "pattern", "bytes", "hex"]
 Encoding = Literal["ascii", "latin-1", "utf-8", "gb18030"]
@@ -69,7 +70,7 @@ class Layout(Strict):
     pattern: str = ""  #: of a regular expression with named groups, looked for in the text
     encoding: Encoding = "ascii"
     drop: tuple[Octets, ...] = ()  #: taken out first: a printer's control sequences
-    nulls: tuple[str, ...] = ()  #: words that mean "no value", besides blanks and dashes
+    nulls: tuple[str, ...] = ()  #: words that mean "no value", besides blanks, dashes and stars
     repeat: Repeat | None = None
 
     @property
@@ -162,7 +163,10 @@ def _value(layout: Layout, subject: Subject, place: Place, span: tuple[int, int]
 def _rewritten(layout: Layout, place: Place, value: Raw, like: Subject) -> Subject:
     if isinstance(like, bytes):
         return to_bytes(place, value, like, layout.encoding)
-    return to_text(place, value, like, layout.nulls)
+    text = to_text(place, value, like, layout.nulls)
+    if layout.layout == "columns" and len(text) > len(like):
+        raise ValueError(f"{value!r} does not fit into {len(like)} columns")
+    return text.ljust(len(like)) if layout.layout == "columns" else text
 
 
 def _fields(layout: Layout, subject: Subject) -> Sequence[tuple[int, int]]:

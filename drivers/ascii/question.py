@@ -6,9 +6,14 @@ stands in its profile, to be read there.
 """
 
 import re
+from contextlib import suppress
+from functools import lru_cache
 from string import Formatter
 
 from drivers.ascii.octets import MAX_OCTETS, unescape
+
+#: What fits into the two hex digits that nearly all protocols have.
+UNITS = range(256)
 
 _FORM = re.compile(r"(?:0?([1-9]))?[dXx]?")
 
@@ -27,6 +32,24 @@ def body_of(template: str, unit: int) -> bytes:
 def names_unit(template: str) -> bool:
     """Whether the unit's number is in the question. Raises ValueError like `body_of`."""
     return any(name is not None for _, name, _, _ in Formatter().parse(template))
+
+
+def unit_of(template: str, body: bytes) -> int | None:
+    """Whose body begins as `template` says; None: nobody's. 0 when the template does not name a unit."""
+    found = [(len(begin), unit) for unit, begin in _begins(template) if body.startswith(begin)]
+    return max(found)[1] if found else None
+
+
+@lru_cache(maxsize=64)
+def _begins(template: str) -> tuple[tuple[int, bytes], ...]:
+    """The begin of each unit's body."""
+    if not names_unit(template):
+        return ((0, body_of(template, 0)),)
+    found = []
+    for unit in UNITS:
+        with suppress(ValueError):
+            found.append((unit, body_of(template, unit)))
+    return tuple(found)
 
 
 def _filled(template: str, unit: int) -> list[str]:

@@ -9,9 +9,7 @@ from pydantic import Field
 
 from drivers.errors import BadFrame
 from drivers.meaning import Strict
-
-#: What a device says of a point, before scale and offset; None: it says that there is no value.
-Raw = float | int | str | None
+from drivers.text.image import Raw
 
 #: In text: a decimal number, hex digits (`hex-signed`: two's complement of as many bits as they are), one of `words`,
 #: any text. In bytes: numbers of 8 to 64 bits, packed decimal digits, text.
@@ -46,7 +44,7 @@ ANY_WORD = "*"
 _FLOATS = {"f32": "f", "f64": "d"}
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?")
 _HEX = re.compile(r"[0-9A-Fa-f]{1,16}")
-_DASHES = re.compile(r"[-.]*-[-.]*")
+_DASHES = re.compile(r"[-*.]*[-*][-*.]*")
 _PACKED = re.compile(r"[0-9]+")
 
 Bit = Annotated[int, Field(ge=0, le=63)]
@@ -70,7 +68,7 @@ class Form(Strict):
 
 
 def from_text(form: Form, token: str, nulls: Collection[str]) -> Raw:
-    """The value of `token`. A blank, dashes with or without a point, and each of `nulls` say that there is none.
+    """The value of `token`. Blanks, dashes, stars with or without a point, and each of `nulls` say that there is none.
 
     Raises BadFrame for characters that are no value of this form: then nothing else of the answer can be trusted.
     """
@@ -113,16 +111,16 @@ def from_bytes(form: Form, data: bytes, encoding: str) -> Raw:
 
 
 def to_text(form: Form, value: Raw, like: str, nulls: Collection[str]) -> str:
-    """`value` written like `like` was: as wide, with as many decimals, signed and filled up in the same way.
+    """`value` written like `like` was: a number as wide, with as many decimals, signed and filled up in the same way.
 
-    Raises ValueError when it does not fit into as many characters.
+    Raises ValueError when a number does not fit into as many characters.
     """
     if value is None:
         return next((null.rjust(len(like)) for null in nulls if len(null) <= len(like)), "-" * max(1, len(like)))
     if form.type == "text":
-        return str(value).ljust(len(like))
+        return str(value)
     if form.type == "word":
-        return _word(form, value).ljust(len(like))
+        return _word(form, value)
     if form.type == "decimal":
         return _decimal(float(value), like)
     width = len(like.strip())

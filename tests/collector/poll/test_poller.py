@@ -14,7 +14,6 @@ from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
 from drivers.base import LinkCost
 from drivers.errors import BadFrame, DeviceException
-from drivers.modbus.tcp_pool import TcpPool
 from tests.scripted_link import COST, ScriptedLink
 
 
@@ -55,8 +54,6 @@ class Hall:
         self.intake = Intake(1 << 16)
         self.poller = Poller(self, self, self.intake, self.clock, Breaker(), random.Random(1).random)
         self.bus = self.poller.buses[0]
-
-    pool = TcpPool()
 
     def create(self, address, sink, *, timeout_s, late_s=None):
         self.link = ScriptedLink(sink, self.clock)

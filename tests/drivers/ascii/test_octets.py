@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drivers.ascii.octets import MAX_OCTETS, Octets, parse_octets, show
-from drivers.profile import Strict
+from drivers.meaning import Strict
 
 
 class Form(Strict):
