@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from collector.kernels import aggregate as kernels
-from collector.types import Float64, Int64, PointSpec, Samples, WindowRows
+from collector.types import Counted, Float64, Int32, Int64, PointSpec, Samples, WindowRows
 
 SECOND_NS = 1_000_000_000
 #: A window closes this much after its end, so that the readings of the tick that crosses it are still inside.
@@ -15,11 +15,13 @@ FAR_NS = 86_400 * SECOND_NS
 
 
 class Aggregate:
-    """Mean, lowest, highest, last and count of each point's good readings per window.
+    """Mean, lowest, highest, last and count of each point's good readings per window, and what a counter counted.
 
     All points of one width close together, `GRACE_NS` after the window's end by the clock. Each window closes once:
     after a clock was set back, readings of closed windows only count in `late`. Windows during which nothing ran
-    (a stall, a clock set forward) give no rows.
+    (a stall, a clock set forward) give no rows. What a counter counted between two readings belongs to the window of
+    the later one, so nothing is lost between windows; where it fell it was reset, unless it ran over, and what it
+    counted meanwhile is not known and taken for 0.
     """
 
     def __init__(self, points: Sequence[PointSpec], windows_s: Sequence[int]) -> None:
@@ -32,6 +34,12 @@ class Aggregate:
         self._slot = np.zeros(len(windows_s), np.int64)
         self._state = np.zeros((2 * len(windows_s), len(points), kernels.STATE_COLUMNS))
         self._late = np.zeros(len(windows_s), np.int64)
+        counters = [i for i, p in enumerate(points) if p.counter]
+        self._counter_of = np.full(len(points), -1, np.int32)
+        self._counter_of[counters] = np.arange(len(counters))
+        self._span = np.array([points[i].rollover for i in counters], np.float64)
+        self._before = np.full((len(windows_s), len(counters)), np.nan)
+        self._counted = np.zeros((2 * len(windows_s), len(counters), kernels.COUNTED_COLUMNS))
         self._newest_ns: int | None = None
 
     @property
@@ -78,6 +86,10 @@ class Aggregate:
                 self._slot,
                 self._late,
                 self._state,
+                self._counter_of,
+                self._span,
+                self._before,
+                self._counted,
             )
             if taken < len(samples):
                 ts_ns = int(samples.ts_ns[taken])
@@ -96,14 +108,16 @@ class Aggregate:
         if not empty and not state[:, kernels.COUNT].any():
             return
         start, width = int(self._start[w]), int(self._width[w])
-        rows = self._rows(state, start, width)
+        counted = self._counted[2 * w + self._slot[w]]
+        rows = self._rows(state, counted, start, width)
         if len(rows):
             closed.append(rows)
         state[:] = 0.0
+        counted[:] = 0.0
         self._slot[w] = 1 - self._slot[w]
         self._start[w] = start + width
 
-    def _rows(self, state: Float64, start: int, width: int) -> WindowRows:
+    def _rows(self, state: Float64, counted: Float64, start: int, width: int) -> WindowRows:
         expected = self._due(start + width) - self._due(start)
         told = (expected > 0) | (state[:, kernels.COUNT] > 0)
         point = self._order[told[self._order]]
@@ -121,7 +135,18 @@ class Aggregate:
             last=np.where(nothing, np.nan, last),
             count=count.astype(np.int32),
             expected=expected[point].astype(np.int32),
+            counted=self._counts(counted, point),
         )
+
+    def _counts(self, counted: Float64, point: Int32) -> Counted | None:
+        """What the counters among the points counted; None without any."""
+        if not len(self._span):
+            return None
+        delta, steps, resets = np.full((3, len(point)), np.nan)
+        counter = self._counter_of[point]
+        is_counter = counter >= 0
+        delta[is_counter], steps[is_counter], resets[is_counter] = counted[counter[is_counter]].T
+        return Counted(np.where(steps > 0, delta, np.nan), np.where(resets > 0, resets, np.nan))
 
     def _due(self, ts_ns: int) -> Int64:
         """How many places of each point's grid lie before `ts_ns`.

@@ -16,7 +16,7 @@ BUFFER_BYTES = 1 << 20
 BUFFER_ROWS = 1024
 #: Samples per round of the kernels: bounds the fields in between, whatever a stall has piled up.
 MAX_SAMPLES = 1 << 17
-#: Windows per round: all points of a window close at once, with six fields each.
+#: Windows per round: all points of a window close at once, with six to eight fields each.
 MAX_WINDOWS = 1 << 14
 #: Room a row must have for anything useful beside its first line.
 MIN_TARGET_BYTES = 1024
@@ -30,8 +30,13 @@ _SUFFIXES = {
     kernels.LAST: "_last",
     kernels.COUNT: "_count",
     kernels.EXPECTED: "_expected",
+    kernels.DELTA: "_delta",
+    kernels.RESETS: "_resets",
 }
 _WINDOW_PARTS = (kernels.MEAN, kernels.LOW, kernels.HIGH, kernels.LAST, kernels.COUNT, kernels.EXPECTED)
+_COUNTER_PARTS = (*_WINDOW_PARTS, kernels.DELTA, kernels.RESETS)
+#: Parts that are always whole numbers.
+_INTEGERS = frozenset({kernels.QUALITY, kernels.COUNT, kernels.EXPECTED, kernels.RESETS})
 #: A mean knows more than one reading does.
 MEAN_EXTRA_DECIMALS = 3
 MAX_DECIMALS = 9
@@ -170,14 +175,15 @@ class Encode:
         return self._fields._replace(order=self._fields.order[:count])
 
     def _window_fields(self, rows: WindowRows, part: slice) -> _Fields:
-        statistics = (rows.mean, rows.low, rows.high, rows.last, rows.count, rows.expected)
+        statistics = (rows.mean, rows.low, rows.high, rows.last, rows.count, rows.expected, *(rows.counted or ()))
+        parts = _COUNTER_PARTS if rows.counted else _WINDOW_PARTS
         value = np.stack([statistic[part] for statistic in statistics], axis=1).ravel()
         told = ~np.isnan(value)
         point = np.repeat(rows.point[part], len(statistics))[told]
         return _Fields(
             order=np.argsort(self._category_of[point], kind="stable").astype(np.int32),
             point=point,
-            part=np.tile(np.array(_WINDOW_PARTS, np.uint8), len(rows.point[part]))[told],
+            part=np.tile(np.array(parts, np.uint8), len(rows.point[part]))[told],
             ts_ns=np.repeat(rows.ts_ns[part], len(statistics))[told],
             value=value[told],
         )
@@ -269,6 +275,6 @@ def _measurement(category: str, window_s: int) -> str:
 
 
 def _decimals(part: int, decimals: int, state: bool) -> int:
-    if part in (kernels.QUALITY, kernels.COUNT, kernels.EXPECTED) or (state and part == kernels.VALUE):
+    if part in _INTEGERS or (state and part == kernels.VALUE):
         return kernels.INTEGER
     return min(decimals + MEAN_EXTRA_DECIMALS, MAX_DECIMALS) if part == kernels.MEAN else decimals

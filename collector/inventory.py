@@ -163,6 +163,8 @@ def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
         low=low,
         high=high,
         state=point.is_state,
+        counter=point.kind == "counter",
+        rollover=float(point.rollover or 0),
         deadband=point.deadband,
         interval_s=interval_s * point.every,
     )

@@ -78,7 +78,8 @@ class Bus(Strict):
 
     name: Name  #: what devices call it
     #: tcp://host:port (with ?baud=9600 when a gateway has a serial line of that speed behind it),
-    #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600, raw+tcp://host:port?baud=9600
+    #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600, raw+tcp://host:port?baud=9600,
+    #: tls+tcp://host:port?ca=FILE&certificate=FILE&key=FILE
     url: str
     timeout_s: Seconds | None = None  #: None: the profile's
     late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
@@ -200,7 +201,7 @@ def _bus_findings(buses: list[dict[str, Any]], file: str) -> list[Finding]:
 
 def _is_serial(url: object) -> bool:
     try:
-        return isinstance(url, str) and parse_bus(url).kind != "tcp"
+        return isinstance(url, str) and parse_bus(url).is_serial
     except ProfileError:
         return False
 

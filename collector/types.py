@@ -69,6 +69,8 @@ class PointSpec(NamedTuple):
     #: raw patterns that mean "no value", or pairs of the first and the last such; compared before scaling
     invalid: tuple[int | tuple[int, int], ...] = ()
     state: bool = False  #: an integer state: written as `3i`, never averaged
+    counter: bool = False  #: only grows; what it counts is summed per window
+    rollover: float = 0.0  #: published value at which a counter begins at 0 again; 0: not known
     deadband: float = 0.0
     interval_s: float = 1.0
 
@@ -133,6 +135,13 @@ class Samples:
         return len(self.point)
 
 
+class Counted(NamedTuple):
+    """What counters did in closed windows, one entry per row."""
+
+    delta: Float64  #: what was counted; NaN where nothing is known of it, and for points that are no counters
+    resets: Float64  #: how often it fell without running over; NaN for never
+
+
 @dataclass(frozen=True, slots=True)
 class WindowRows:
     """Closed windows, ordered by device: one row per point. Statistics are NaN when `count` is 0."""
@@ -146,6 +155,7 @@ class WindowRows:
     last: Float64
     count: Int32  #: good readings inside
     expected: Int32  #: readings due inside
+    counted: Counted | None = None  #: None: no point is a counter
 
     def __len__(self) -> int:
         return len(self.point)

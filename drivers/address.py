@@ -4,6 +4,8 @@ tcp://HOST[:PORT][?baud=9600]                      Modbus TCP; port 502 unless g
 serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol on a serial port
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
 raw+tcp://HOST:PORT[?baud=9600]                    a text protocol through a serial server
+tls+tcp://HOST[:PORT]?ca=FILE&certificate=FILE&key=FILE[&name=NAME]
+                                                   Modbus/TCP Security; port 802 unless given; see `Tls`
 
 What is spoken on a serial port is what the profiles of its devices say: `speaking`.
 """
@@ -12,27 +14,37 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from drivers.errors import ProfileError
 
 if TYPE_CHECKING:
     from drivers.meaning import AnyProfile
 
-Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp"]
+Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp", "tls+tcp"]
 
 MODBUS_PORT = 502
+#: Modbus/TCP Security protocol specification V36, 6.1: registered as mbap-s
+SECURE_PORT = 802
 BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 
-_KIND_OF_SCHEME: dict[str, Kind] = {"tcp": "tcp", "serial": "rtu", "rtu+tcp": "rtu+tcp", "raw+tcp": "raw+tcp"}
+_KIND_OF_SCHEME: dict[str, Kind] = {
+    "tcp": "tcp",
+    "serial": "rtu",
+    "rtu+tcp": "rtu+tcp",
+    "raw+tcp": "raw+tcp",
+    "tls+tcp": "tls+tcp",
+}
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "tcp": ("baud",),
     "rtu": ("baud", "parity", "stop", "data"),
     "rtu+tcp": ("baud",),
     "raw+tcp": ("baud",),
+    "tls+tcp": ("ca", "certificate", "key", "name", "baud"),
 }
-#: Unless given. What is behind a tcp:// address only the one who wired it knows.
-_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600}
+_TLS_KEYS = ("ca", "certificate", "key", "name")
+#: Unless given. What is behind a Modbus TCP address only the one who wired it knows.
+_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600, "tls+tcp": 0}
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
 
 Findings = list[tuple[str, str, str]]
@@ -50,10 +62,23 @@ class TextLine:
 
 
 @dataclass(frozen=True, slots=True)
-class BusAddress:
-    """Where a bus is. `path` and the line settings for rtu; `host` and `port` for the others.
+class Tls:
+    """The files of a secure connection, all PEM, and the name that the device's certificate was made for.
 
-    `baud` is that of the serial line, also of one behind a gateway or serial server; 0: there is none, tcp only.
+    There is no setting to switch a check off.
+    """
+
+    ca: str = ""  #: the authorities to trust; empty: the system's
+    certificate: str = ""  #: our own; the standard wants one (R-44), and a device may refuse us without
+    key: str = ""  #: its private key; empty: in the same file
+    name: str = ""  #: empty: the host, be it a name or an IP address
+
+
+@dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where a bus is. `path` and the line settings for rtu, `host` and `port` for all others, `tls` for tls+tcp.
+
+    `baud` is that of the serial line, also of one behind a gateway or serial server; 0: no line is known of.
     """
 
     kind: Kind
@@ -65,6 +90,7 @@ class BusAddress:
     stop_bits: int = 1
     data_bits: int = 8
     text: TextLine | None = None  #: None: Modbus is spoken
+    tls: Tls | None = None
 
     def __str__(self) -> str:
         """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
@@ -72,8 +98,15 @@ class BusAddress:
             data = "" if self.data_bits == 8 else f"&data={self.data_bits}"
             return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{data}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = _BAUD_OF_KIND[self.kind]
-        return f"{self.kind}://{host}:{self.port}" + ("" if self.baud == usual else f"?baud={self.baud}")
+        settings = {} if self.baud == _BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
+        for key in _TLS_KEYS if self.tls else ():
+            settings |= {key: value} if (value := getattr(self.tls, key)) else {}
+        return f"{self.kind}://{host}:{self.port}" + (f"?{urlencode(settings, safe='/:')}" if settings else "")
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether units are asked as on a serial line, by whatever way: no transaction ids, numbers up to 247."""
+        return self.kind not in ("tcp", "tls+tcp")
 
     @property
     def place(self) -> str:
@@ -124,6 +157,7 @@ def parse_bus(url: str) -> BusAddress:
         parity=_parity(settings, findings),
         stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
         data_bits=_one_of(settings, "data", 8, (8, 7), findings),
+        tls=_tls(settings, findings) if kind == "tls+tcp" else None,
     )
     if findings:
         raise ProfileError(url, findings)
@@ -143,7 +177,7 @@ def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddres
             hint = f"write rtu+tcp://{address.place}, or tcp:// if the server is a Modbus gateway"
             raise ProfileError(subject, [("scheme", "raw+tcp carries text protocols, not Modbus", hint)])
         return address
-    if address.kind in ("tcp", "rtu+tcp"):
+    if address.kind in ("tcp", "rtu+tcp", "tls+tcp"):
         hint = f"write raw+tcp://{address.place} if a serial server is there, or serial:///dev/..."
         raise ProfileError(subject, [("scheme", f"{address.kind} carries Modbus, not {protocol}", hint)])
     limits = [profile.limits for profile in profiles]
@@ -162,9 +196,9 @@ def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddres
 def _scheme_hint(url: str, scheme: str) -> str:
     if url.startswith("/dev/"):
         return f"write serial://{url}"
-    close = difflib.get_close_matches(scheme, [*_KIND_OF_SCHEME, "rtu", "modbus"], n=1)
+    close = difflib.get_close_matches(scheme, [*_KIND_OF_SCHEME, "rtu", "modbus", "tls", "mbaps"], n=1)
     if close:
-        meant = {"rtu": "serial", "modbus": "tcp"}.get(close[0], close[0])
+        meant = {"rtu": "serial", "modbus": "tcp", "tls": "tls+tcp", "mbaps": "tls+tcp"}.get(close[0], close[0])
         return f"did you mean {meant}://? {_EXAMPLES}"
     return _EXAMPLES
 
@@ -205,13 +239,23 @@ def _host_and_port(parts: SplitResult, kind: Kind, findings: Findings) -> tuple[
     except ValueError:
         port = -1
     if port is None:
-        if kind != "tcp":
+        if kind in ("rtu+tcp", "raw+tcp"):
             hint = "the serial server's manual names it, often 4001, 4196 or 8899"
             findings.append(("port", f"no port given; {kind} has no default", hint))
-        port = MODBUS_PORT
+        port = SECURE_PORT if kind == "tls+tcp" else MODBUS_PORT
     elif not 1 <= port <= 65535:
         findings.append(("port", "not a number from 1 to 65535", "an IPv6 address is written in [ ]"))
     return parts.hostname or "", port
+
+
+def _tls(settings: dict[str, str], findings: Findings) -> Tls:
+    given = {key: settings[key] for key in _TLS_KEYS if key in settings}
+    for key, value in given.items():
+        if not value or not value.isprintable():
+            findings.append((key, f"{value!r} is neither a file nor a name", "leave it out, or give it"))
+    if "key" in given and "certificate" not in given:
+        findings.append(("key", "a private key without its certificate", "give certificate= too, or neither"))
+    return Tls(**given)
 
 
 def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int, ...], findings: Findings) -> int:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.pdu.other_message import ReportDeviceIdResponse
 
 from drivers.address import BusAddress
 from drivers.errors import LinkUnavailable
+from drivers.modbus.tls import client_context
 
 #: Modbus application protocol V1.1b3, 6.21
 OBJECT_NAMES = {
@@ -38,7 +39,7 @@ class _WholeServerId(ReportDeviceIdResponse):
         self.identifier = data[1 : 1 + data[0]]
 
 
-Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+Client = AsyncModbusTcpClient | AsyncModbusTlsClient | AsyncModbusSerialClient
 
 
 async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> dict[str, str]:
@@ -46,6 +47,8 @@ async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> di
 
     Opens its own connection, so no other link to the same port may be open. Raises LinkUnavailable.
     """
+    if address.tls is not None and address.tls.name:
+        return {}  # pymodbus knows no name but the host's to check the certificate against
     with _quiet():
         client = _client(address, timeout_s)
         client.register(_WholeServerId)
@@ -73,9 +76,11 @@ def _client(address: BusAddress, timeout_s: float) -> Client:
             retries=0,
             reconnect_delay=0,
         )
-    framer = FramerType.SOCKET if address.kind == "tcp" else FramerType.RTU
+    options: dict[str, Any] = {"port": address.port, "timeout": timeout_s, "retries": 0, "reconnect_delay": 0}
+    if address.tls is not None:
+        return AsyncModbusTlsClient(address.host, sslctx=client_context(address.tls), **options)
     return AsyncModbusTcpClient(
-        address.host, port=address.port, framer=framer, timeout=timeout_s, retries=0, reconnect_delay=0
+        address.host, framer=FramerType.RTU if address.is_serial else FramerType.SOCKET, **options
     )
 
 

@@ -7,6 +7,7 @@ from drivers.address import BusAddress, speaking
 from drivers.base import Link, Sink
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
+from drivers.modbus.link_tls import TlsLink
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.text.link import TextLink
 from drivers.wires.alarm import Alarms
@@ -31,6 +32,11 @@ class Links:
         self._pool = TcpPool()
         self._alarms = Alarms(mono)
 
+    @property
+    def pool(self) -> TcpPool:
+        """What the TCP connections share."""
+        return self._pool
+
     def create(
         self,
         address: BusAddress,
@@ -49,6 +55,8 @@ class Links:
         user_timeout_s = max(MIN_USER_TIMEOUT_S, 2 * timeout_s)
         if address.text is None and address.kind == "raw+tcp":
             speaking(address, ())  # raises: what would be spoken there?
+        if address.kind == "tls+tcp":
+            return TlsLink(address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp" and trace is not None:
             return TracedTcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp":

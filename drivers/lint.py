@@ -24,7 +24,7 @@ UNITS = frozenset(
     }
 )
 #: What the collector appends to a point's name for its statistics; a point called so would write the same field.
-FIELD_SUFFIXES = ("_q", "_mean", "_min", "_max", "_last", "_count", "_expected")
+FIELD_SUFFIXES = ("_q", "_mean", "_min", "_max", "_last", "_count", "_expected", "_delta", "_resets")
 #: Keys of the database or tags of every reading.
 RESERVED_NAMES = frozenset({"time", "city", "site", "gateway", "device"})
 LAST_ADDRESS = 65535
@@ -291,6 +291,13 @@ def _words(point: Meaning) -> Check:
         yield "kind", f"a state in {point.wire_type}", "states are integers"
     if (point.is_bool or point.is_text) and point.kind == "counter":
         yield "kind", f"{point.wire_type} does not count", "leave it out"
+    if point.rollover is not None and point.kind != "counter":
+        yield "rollover", "only a counter runs over", 'add kind = "counter"'
+    elif point.rollover is not None and point.raw_limits and point.scale != 0 and not point.is_coarse:
+        highest = max(point.scaling.published(raw) for raw in point.raw_limits)
+        step = abs(point.scaling.mul / point.scaling.div)
+        if point.rollover > (highest + step) * (1 + 1e-9):
+            yield "rollover", f"{point.rollover:g} is never reached: {point.wire_type} ends at {highest:g}", "in unit"
     if point.symbols and point.kind != "state":
         yield "symbols", "only a state has symbols", 'add kind = "state"'
     elif point.symbols and not point.is_float and not point.is_text:

@@ -45,6 +45,7 @@ class Meaning(Strict):
     decimals: Annotated[int, Field(ge=0, le=6)] | None = None
     unit: str = ""
     kind: Literal["gauge", "counter", "state"] = "gauge"
+    rollover: Annotated[float, Field(gt=0)] | None = None  #: published value at which a counter begins at 0 again
     symbols: dict[str, str] = {}  #: meaning of a state's values, keyed by the number as text
     range: tuple[float, float] | None = None  #: plausible values after scaling, both included
     deadband: Annotated[float, Field(ge=0)] = 0.0  #: smaller changes are not reported, in `unit`

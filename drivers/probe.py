@@ -66,6 +66,10 @@ _SILENCE = {
         "is the server in raw TCP mode? If it is a Modbus gateway, write tcp:// instead",
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
     ],
+    "tls+tcp": [
+        "the secure connection stands, but unit {unit} is silent: try --unit 1, --unit 255 or --unit 0",
+        "may the role in our certificate read it? ask whoever set up the device's rights",
+    ],
 }
 
 
@@ -84,14 +88,14 @@ def _suspicions(report: Report) -> list[str]:
         lines.append(
             f"{report.strays} bytes came that are no frame: wrong baud or parity, noise, or two units with one number"
         )
-    if report.late and report.address.kind == "tcp":
+    if report.late and not report.address.is_serial:
         lines.append(
             f"{report.late} answers carried another transaction id: the device answers after the timeout (--timeout), "
             "or does not repeat the id"
         )
     elif report.late:
         lines.append(f"{report.late} answers came late or from another unit: raise --timeout, check the unit numbers")
-    if report.statistics.bad_frames and report.address.kind == "tcp":
+    if report.statistics.bad_frames and not report.address.is_serial:
         lines.append("what answers there does not speak Modbus TCP: is the port right? (502 is usual)")
     elif report.statistics.bad_frames:
         lines.append(f"{report.statistics.bad_frames} answers were damaged: noise, or two units with one number")

@@ -9,6 +9,7 @@ from drivers.meaning import AnyProfile
 
 #: protocol, as a profile writes it → module and class of its model
 MODELS: dict[str, tuple[str, str]] = {
+    "megatec": ("drivers.megatec.profile", "MegatecProfile"),
     "modbus": ("drivers.profile", "Profile"),
     "ascii": ("drivers.ascii.profile", "AsciiProfile"),
 }

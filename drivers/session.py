@@ -11,12 +11,13 @@ from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, Li
 from drivers.links import Links
 from drivers.meaning import AnyProfile
 from drivers.modbus.link_rtu import RtuLink
+from drivers.modbus.link_tls import HANDSHAKE_S
 from drivers.modbus.tcp_connection import CONNECT_S
 from drivers.text.link import TextLink
 from drivers.wires.base import Trace
 
 #: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
-OPEN_S = 2 * CONNECT_S
+OPEN_S = 2 * CONNECT_S + HANDSHAKE_S
 
 #: A quarantine ends early when the late answer comes: look for that this often.
 LOOK_AGAIN_S = 0.02

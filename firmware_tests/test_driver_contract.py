@@ -7,9 +7,10 @@ import pytest
 from drivers.errors import DeviceException, DriverError, NoAnswer
 from drivers.profile import load_profile, profile_names
 from drivers.session import Session
-from drivers.simulators.device import VirtualDevice, seat_for
+from drivers.simulators.device import VirtualDevice
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel
+from drivers.simulators.showing import seat_for
 from firmware_tests.bench import LINES, TIMEOUT_S, UNIT, bench, over, tcp_port
 from firmware_tests.contract import not_good, planned, read_apart, read_block, read_round, reopened
 

@@ -10,6 +10,7 @@ from collector.inventory import Inventory
 from collector.pipeline import Pipeline
 from collector.settings import Settings
 from collector.spool import read_only_rows
+from drivers.modbus.tcp_pool import TcpPool
 from tests.properties.line_protocol import parse_payload
 from tests.scripted_link import ScriptedLink
 from tests.spool_rows import a_spool, assert_balanced
@@ -110,6 +111,8 @@ class Hall:
         for call in ("answer", "fail"):
             self._watch(self.pipeline.intake, call, lambda arguments, made: self.brought.append(arguments[0]))
         self._watch(self.pipeline._encode, "row", lambda arguments, made: self.encoded.append(made.points))
+
+    pool = TcpPool()
 
     def create(self, address, sink, *, timeout_s, late_s=None):
         self.link = ScriptedLink(sink, self.clock)

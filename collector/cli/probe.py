@@ -51,7 +51,8 @@ def command(
 ) -> None:
     """Ask the device at URL whether it is there, who it is, how fast it answers and what it says. Reads only.
 
-    URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://HOST:PORT; with a profile of a text
+    URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://HOST:PORT or
+    tls+tcp://HOST?ca=FILE&certificate=FILE&key=FILE; with a profile of a text
     protocol serial:///... or raw+tcp://HOST:PORT. TABLE is holding, input,
     coil or discrete; ADDRESS counts from 0 as on the wire. 40001+10 in the old counting works as well. An exception
     answer counts as present. Exit code 0: it answers; 1: silent, or nothing could be read; 3: cannot be opened.

@@ -14,9 +14,9 @@ import click
 from collector.cli import CANNOT_OPEN, USAGE
 from drivers.errors import ProfileError
 from drivers.simulators.control import LineControl, switch
-from drivers.simulators.unit import Unit
+from drivers.simulators.faults import Faulty
 
-Opened = tuple[dict[str, Any], Mapping[str, Unit], Callable[[], None]]
+Opened = tuple[dict[str, Any], Mapping[str, Faulty], Callable[[], None]]
 
 
 class _Group(click.Group):
@@ -32,7 +32,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def command() -> None:
-    """Serve virtual devices over real Modbus TCP and RTU.
+    """Serve virtual devices over real Modbus TCP, RTU and the serial text protocols.
 
     Example:  collector simulate eastron/sdm630 --listen tcp://127.0.0.1:1502
 
@@ -52,10 +52,10 @@ seed_option = click.option("--seed", type=int, default=1, show_default=True, hel
 
 @command.command()
 @click.argument("profile")
-@click.option("--listen", metavar="URL", help="tcp://HOST:PORT, or rtu+tcp://HOST:PORT for RTU frames.")
+@click.option("--listen", metavar="URL", help="tcp://HOST:PORT; rtu+tcp:// or raw+tcp:// for a serial server.")
 @click.option("--pty", type=click.Path(path_type=Path), help="Path of the link to the simulated serial port.")
 @click.option("--baud", type=click.IntRange(300, 921600), help="Pace the serial port like a line of this speed.")
-@click.option("--unit", type=click.IntRange(1, 247), default=1, show_default=True)
+@click.option("--unit", type=click.IntRange(0, 254), default=1, show_default=True)
 @click.option("--name", help="Name of the device; the profile's own unless given.")
 @click.option("--profiles", multiple=True, type=click.Path(path_type=Path), help="More directories with profiles.")
 @seed_option

@@ -129,6 +129,20 @@ def inlined(function: Function) -> Function:
     return compiled
 
 
+def libc(name: str, signature: str) -> Any:
+    """A function of the C library that kernels may call; it has no Python form, so neither have they.
+
+    `signature` is numba's. Found by name when the machine code is loaded, so that it can be kept in the cache.
+    """
+    returned, arguments = numba.core.sigutils.normalize_signature(signature)[::-1]
+    return numba.types.ExternalFunction(name, returned(*arguments))
+
+
+def is_compiled() -> bool:
+    """Whether kernels are machine code; False with NUMBA_DISABLE_JIT=1."""
+    return not numba.config.DISABLE_JIT
+
+
 def warm_all() -> list[str]:
     """Make every kernel defined so far ready. Returns what was wrong with the cache, one text per kernel."""
     for each in _kernels:

@@ -10,7 +10,7 @@ GOOD, CLOCK_UNSURE = 0, 6  # collector.types.Quality
 NEVER = 255
 
 #: What a field says of its point. The field's text is `forms[form_of[point] * PARTS + part]`.
-VALUE, QUALITY, MEAN, LOW, HIGH, LAST, COUNT, EXPECTED, PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+VALUE, QUALITY, MEAN, LOW, HIGH, LAST, COUNT, EXPECTED, DELTA, RESETS, PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 #: Columns of `forms`: "name=" in the text, and the decimals of its number, INTEGER for `3i`.
 TEXT_AT, TEXT_BYTES, DECIMALS, FORM_COLUMNS = 0, 1, 2, 3
 INTEGER = -1

@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.clock import Clock
+from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.plan import BusPlan, LinkFactory
 from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
+from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError
+from drivers.modbus.link_tcp import TcpLink
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Surroundings:
     wakes: "array[float]"
     next_sweep: "array[float]"
     sweep_at: Callable[[float], None]
+    express: Express
 
 
 class Bus:
@@ -62,9 +66,10 @@ class Bus:
         "_around",
         "_cost",
         "_deadlines",
+        "_express",
         "_in_flight",
-        "_index",
         "_intake",
+        "_lent",
         "_mono",
         "_next_sweep",
         "_now_ns",
@@ -77,6 +82,7 @@ class Bus:
         "_wakes",
         "busy_s",
         "error",
+        "index",
         "is_open",
         "line",
         "link",
@@ -91,13 +97,15 @@ class Bus:
         self.line = str(plan.address)
         self.predicted_load = round(plan.load, 4)
         self._cost = plan.cost
-        self._index = index
+        self.index = index
         self._around = around
         self._intake = around.intake
         self._mono = around.clock.mono
         self._now_ns = around.clock.now_ns
         self._deadlines = around.deadlines
         self._wakes = around.wakes
+        self._express = around.express
+        self._lent = False  # to the express
         self._next_sweep = around.next_sweep
         self._schedule = Schedule()
         self._reads: dict[int, Read] = {}
@@ -120,9 +128,9 @@ class Bus:
         self.busy_s = 0.0  #: time the line was in use
 
     @property
-    def in_flight(self) -> int:
-        """Requests sent and not yet settled: 0 or 1."""
-        return int(self._in_flight is not None)
+    def live_reads(self) -> list[Read]:
+        """What is read on this line, without what was replaced by the parts of a split."""
+        return [read for read in self._reads.values() if not read.retired]
 
     def _add(self, number: int, unit: Unit) -> Read:
         read = Read(number, self._around.blocks[number], unit, self._cost)
@@ -136,11 +144,12 @@ class Bus:
             self._next(now)
         elif not self._opening:
             self._opening = True
-            self._wakes[self._index] = NEVER
+            self._wakes[self.index] = NEVER
             self.link.open()
 
     def expired(self, now: float) -> None:
         """The answer in flight did not come in time."""
+        self.recall()
         read = self._settle(now)
         if read is None:
             return
@@ -148,6 +157,21 @@ class Bus:
         self._missed(read, Outcome.TIMEOUT, f"no answer in {now - self._sent_at:.2f} s", now)
         self.link.expire()
         self._next(now)
+
+    def recall(self) -> bytes:
+        """Take the line back from the express, if it is there, with what is due and in flight; the frame in flight."""
+        if not self._lent:
+            return b""
+        self._lent = False
+        number, self._sent_at, transaction = self._express.release(self)
+        for waiting in self.live_reads:
+            if waiting.number != number:
+                self._schedule.put(waiting, waiting.due)
+        self._in_flight = read = self._reads.get(number)
+        assert isinstance(self.link, TcpLink)
+        request = None if read is None else read.request
+        assert request is None or isinstance(request, Request)
+        return self.link.returned(request, transaction)
 
     def opened(self) -> None:
         now = self._mono()
@@ -225,7 +249,7 @@ class Bus:
     def _settle(self, now: float) -> Read | None:
         """The request in flight is over, one way or the other."""
         read, self._in_flight = self._in_flight, None
-        self._deadlines[self._index] = NEVER
+        self._deadlines[self.index] = NEVER
         if read is not None:
             self.busy_s += now - self._sent_at
         return read
@@ -315,11 +339,20 @@ class Bus:
                 continue
             self._send(read, now)
             return
-        self._deadlines[self._index] = NEVER
+        self._deadlines[self.index] = NEVER
         self._wake_at(self._schedule.wake_at())
+        if self._is_regular() and self._express.enrol(self):
+            self._lent = True
+            self._schedule.clear()
+
+    def _is_regular(self) -> bool:
+        """Whether all is well on this line, so that nothing but good answers is to be expected."""
+        if any(unit.failures or unit.standing is not Standing.UP for unit in self.units):
+            return False
+        return all(not read.strikes and read.at == read.due for read in self.live_reads)
 
     def _wake_at(self, at: float) -> None:
-        self._wakes[self._index] = at
+        self._wakes[self.index] = at
         if at < self._next_sweep[0]:
             self._around.sweep_at(at)
 
@@ -334,8 +367,8 @@ class Bus:
         self._sent_at = now
         unit.asked += 1
         overdue = now + timeout + read.wire_s
-        self._wakes[self._index] = NEVER
-        self._deadlines[self._index] = overdue
+        self._wakes[self.index] = NEVER
+        self._deadlines[self.index] = overdue
         if overdue < self._next_sweep[0]:
             self._around.sweep_at(overdue)
         self.link.send(read.request)

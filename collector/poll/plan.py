@@ -6,6 +6,7 @@ from typing import Protocol
 from collector.types import BlockSpec
 from drivers.address import BusAddress
 from drivers.base import Link, LinkCost, Sink
+from drivers.modbus.tcp_pool import TcpPool
 
 
 class UnitPlan(Protocol):
@@ -43,6 +44,8 @@ class BusPlan(Protocol):
 class LinkFactory(Protocol):
     """Makes the link of an address; `drivers.links.Links` is the real one."""
 
+    @property
+    def pool(self) -> TcpPool: ...
     def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link: ...
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from collector.clock import Clock
 from collector.poll.bus import Bus, Surroundings
+from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.plan import LinkFactory, Plan
 from collector.poll.schedule import NEVER
@@ -45,6 +46,9 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         deadlines = array("d", [NEVER]) * len(plan.buses)
         wakes = array("d", [now]) * len(plan.buses)
+        self._deadlines = np.frombuffer(deadlines, np.float64)
+        self._wakes = np.frombuffer(wakes, np.float64)
+        self._express = Express(self._deadlines, self._wakes, intake, clock, links.pool, self.sweep_at)
         around = Surroundings(
             plan.blocks,
             plan.split,
@@ -57,10 +61,15 @@ class Poller:
             wakes,
             self._next_sweep,
             self.sweep_at,
+            self._express,
         )
-        self.buses = [Bus(bus, i, around) for i, bus in enumerate(plan.buses)]
-        self._deadlines = np.frombuffer(deadlines, np.float64)
-        self._wakes = np.frombuffer(wakes, np.float64)
+        self._buses = [Bus(bus, i, around) for i, bus in enumerate(plan.buses)]
+
+    @property
+    def buses(self) -> list[Bus]:
+        """All lines, the counters of their units up to date."""
+        self._express.refresh()
+        return self._buses
 
     def sweep(self) -> None:
         """Serve every bus whose deadline or due time has passed."""
@@ -68,9 +77,11 @@ class Poller:
         self.swept_at = now
         self._next_sweep[0] = -NEVER  # nobody need wake us while we are at it
         for i in np.flatnonzero(self._deadlines <= now).tolist():
-            self.buses[i].expired(now)
+            self._buses[i].expired(now)
+        if (self._wakes <= now).any():
+            self._express.launch()
         for i in np.flatnonzero(self._wakes <= now).tolist():
-            self.buses[i].wake(now)
+            self._buses[i].wake(now)
         self._next_sweep[0] = NEVER
         self.sweep_at(float(min(self._deadlines.min(initial=NEVER), self._wakes.min(initial=NEVER))))
 
@@ -95,5 +106,6 @@ class Poller:
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
-        for bus in self.buses:
+        self._express.close()
+        for bus in self._buses:
             bus.link.close()

@@ -24,7 +24,19 @@ _NOTHING = -1
 class TcpLink(TcpConnection):
     """One host:port. `user_timeout_s` is how long sent bytes may stay unacknowledged until the peer counts as gone."""
 
-    __slots__ = ("_buffer", "_filled", "_head", "_request", "_sink", "_transaction", "_view", "_whole", "cost", "late")
+    __slots__ = (
+        "_buffer",
+        "_filled",
+        "_head",
+        "_lent",
+        "_request",
+        "_sink",
+        "_transaction",
+        "_view",
+        "_whole",
+        "cost",
+        "late",
+    )
 
     def __init__(
         self, pool: TcpPool, address: BusAddress, sink: Sink, *, user_timeout_s: float, connect_s: float = CONNECT_S
@@ -41,19 +53,51 @@ class TcpLink(TcpConnection):
         self._request: Request | None = None
         self._head = b""  # the good answer in flight begins with these nine bytes
         self._whole = _NOTHING  # and has this length
+        self._lent = False
 
     def open(self) -> None:
         self.connect()
 
     def send(self, request: Request) -> None:
-        if self._request is not None or not self.ready:
+        if self._request is not None or self._lent or not self.ready:
             raise RuntimeError(f"{self.subject}: send while {'busy' if self.ready else 'closed'}")
+        self.transmit(self._expect(request, (self._transaction + 1) & 0xFFFF))
+
+    def _expect(self, request: Request, transaction: int) -> bytes:
+        """From now on the answer to `request` is waited for; its frame."""
         question, head, self._whole = mbap.template(request)
-        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        self._transaction = transaction
         stamp = transaction.to_bytes(2, "big")
         self._head = stamp + head
         self._request = request
-        self.transmit(stamp + question)
+        return stamp + question
+
+    def lend(self) -> tuple[int, int] | None:
+        """(descriptor, last transaction id) for somebody who sends and receives in our place until `returned`.
+
+        None unless the connection is idle, with no byte left over in either direction.
+        """
+        if self._sock is None or not self.ready or self._request is not None or self._filled or self.stuck:
+            return None
+        self._lent = True
+        return self._sock.fileno(), self._transaction
+
+    def returned(self, request: Request | None, transaction: int) -> bytes:
+        """Serve the connection again; `request`, if any, was sent in our place as `transaction`. Its frame."""
+        self._lent = False
+        self._transaction = transaction
+        return b"" if request is None else self._expect(request, transaction)
+
+    def received(self, outcome: bytes | OSError) -> None:
+        """What was received in our place: bytes (none: the end), or why there are none."""
+        if isinstance(outcome, OSError):
+            if not isinstance(outcome, BlockingIOError):
+                self.drop_ended(outcome)
+        elif outcome:
+            self._buffer[: len(outcome)] = outcome
+            self._take_apart(len(outcome))
+        else:
+            self.drop_ended(None)
 
     def expire(self) -> None:
         self._request = None
@@ -70,6 +114,7 @@ class TcpLink(TcpConnection):
 
     def disconnect(self) -> None:
         super().disconnect()
+        self._lent = False
         self._request = None
         self._whole = _NOTHING
 

@@ -114,13 +114,23 @@ class TcpConnection:
             return
         try:
             sent = self._sock.send(frame)
-        except BlockingIOError:
-            sent = 0
         except OSError as error:
-            self._loop.call_soon(self._failed_send, self._sock, error)
-            return
-        if sent < len(frame):
-            self._unsent = frame[sent:]
+            self.transmitted(frame, error)
+        else:
+            if sent < len(frame):
+                self.transmitted(frame, sent)
+
+    def transmitted(self, frame: bytes, outcome: int | OSError) -> None:
+        """What came of sending `frame`: the bytes that went, or why none did. The rest goes as the socket takes it."""
+        assert self._sock is not None
+        assert self._loop is not None
+        if isinstance(outcome, OSError):
+            if not isinstance(outcome, BlockingIOError):
+                self._loop.call_soon(self._failed_send, self._sock, outcome)
+                return
+            outcome = 0
+        self._unsent = frame[outcome:]
+        if self._unsent:
             self._pool.want_write(self._sock, True)
 
     @property

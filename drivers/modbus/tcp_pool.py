@@ -1,12 +1,14 @@
 """Every TCP connection of the process behind one epoll object, without a task, future or timer per request.
 
 The event loop sees one descriptor, the epoll object's own. When it is readable, all ready sockets are served in one
-go: an asyncio transport per socket would cost a handle and a callback per answer.
+go: an asyncio transport per socket would cost a handle and a callback per answer. Somebody faster may serve them in
+our place (`let`); what he leaves is served here.
 """
 
 import asyncio
 import select
 import socket
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -29,6 +31,10 @@ class Connection(Protocol):
         """Close at once and report nothing."""
 
 
+#: Serves what is ready on the epoll object of this descriptor; returns (descriptor, events) of what it leaves to us.
+Serve = Callable[[int], Iterable[tuple[int, int]]]
+
+
 class TcpPool:
     """One epoll object for many connections; starts with the first of them, on the running event loop."""
 
@@ -38,6 +44,8 @@ class TcpPool:
         self._connections: dict[int, Connection] = {}
         self._draining = False
         self._retired: list[socket.socket] = []
+        self._serve: Serve | None = None
+        self._pause: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Sockets held at the moment."""
@@ -70,22 +78,42 @@ class TcpPool:
         else:
             sock.close()
 
+    def let(self, serve: Serve) -> None:
+        """From now on `serve` looks at the sockets first."""
+        self._serve = serve
+
+    def pause(self, seconds: float) -> None:
+        """Look at the sockets only after this: when many answers are on their way, one wake-up then serves a crowd."""
+        if self._pause is None and self._loop is not None and self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._pause = self._loop.call_later(seconds, self._resume)
+
     def close(self) -> None:
         """Close every connection without telling the sinks, then the epoll object."""
         for connection in list(self._connections.values()):
             connection.close()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._loop is not None and self._epoll is not None:
             with suppress(RuntimeError):  # the loop is already closed
                 self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
         self._loop = self._epoll = None
 
+    def _resume(self) -> None:
+        self._pause = None
+        self._drain()
+        if self._pause is None and self._loop is not None and self._epoll is not None:
+            self._loop.add_reader(self._epoll.fileno(), self._drain)
+
     def _drain(self) -> None:
         assert self._epoll is not None
         connections = self._connections
         self._draining = True
         try:
-            for descriptor, events in self._epoll.poll(0, MAX_EVENTS):
+            ready = self._epoll.poll(0, MAX_EVENTS) if self._serve is None else self._serve(self._epoll.fileno())
+            for descriptor, events in ready:
                 connection = connections.get(descriptor)
                 if connection is None:
                     continue

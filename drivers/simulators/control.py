@@ -11,14 +11,13 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 
-from drivers.simulators.faults import Fault
-from drivers.simulators.unit import Unit
+from drivers.simulators.faults import Fault, Faulty
 
 #: A line longer than this is no command.
 _MAX_LINE = 256
 
 
-def obey(line: str, units: Mapping[str, Unit]) -> dict[str, object]:
+def obey(line: str, units: Mapping[str, Faulty]) -> dict[str, object]:
     """Do what `line` says; the result, or `{"error": reason}`."""
     words = line.split()
     if words == ["stats"]:
@@ -35,7 +34,7 @@ def obey(line: str, units: Mapping[str, Unit]) -> dict[str, object]:
     return {"device": words[0], "fault": words[1]}
 
 
-def switch(units: Mapping[str, Unit], name: str, fault: str) -> None:
+def switch(units: Mapping[str, Faulty], name: str, fault: str) -> None:
     """Set the fault of one unit. Raises ValueError for an unknown unit or fault."""
     if name not in units:
         known = ", ".join(list(units)[:20])
@@ -46,7 +45,7 @@ def switch(units: Mapping[str, Unit], name: str, fault: str) -> None:
 class LineControl:
     """Reads commands from file descriptor `fd` (a pipe, a socket or the foreground terminal) on the event loop."""
 
-    def __init__(self, units: Mapping[str, Unit], reply: Callable[[str], None], fd: int = 0) -> None:
+    def __init__(self, units: Mapping[str, Faulty], reply: Callable[[str], None], fd: int = 0) -> None:
         self._units = units
         self._reply = reply
         self._fd = fd

@@ -1,47 +1,11 @@
 """A virtual device made from any profile: every point shows what it means in the hall, encoded as the profile says."""
 
-import math
-import re
-
 from drivers.codec import Reading, Status, Value, decode_point, encode_point, own_bits
 from drivers.profile import Point, Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
-from drivers.simulators.quantities import UNITS, meaning, phase_of
+from drivers.simulators.showing import plausible, shown
 from drivers.simulators.unit import BIT_FUNCTIONS, Bank, Identity, Unit
-
-#: States a healthy device is in, most telling first; matched against the symbols of a state point.
-_HEALTHY = (
-    r"on[ _-]?line|^inverter|^acceptable",
-    r"normal|ok\b|healthy|float",
-    r"^on$|run|enabled|cooling|auto|^air$",
-    r"none|idle|accept",
-)
-_TRUE_NAMES = re.compile(r"(?:^|_)(?:on_?line|enabled|present|healthy)(?:_|$)|^running$|(?:^|_)on$")
-#: A device runs at this part of what its profile says it can show.
-_USUAL_LOAD = 0.45
-#: 12 V battery blocks in series behind a UPS of one phase (a cabinet on the floor) and of three (a room).
-_BLOCKS = {1: 8, 3: 32}
-
-
-def seat_for(profile: Profile, name: str, feed: str, share: float | None, hall: HallModel) -> Seat:
-    """Where a device of `profile` fits into the hall; without `share` it carries what its ranges allow."""
-    phases = 3 if any(point.unit == "A" and phase_of(point.name) == 3 for point in profile.point) else 1
-    if share is None:
-        power, current = _highest(profile, "power"), _highest(profile, "current")
-        kw = _USUAL_LOAD * min(power or math.inf, phases * 0.23 * current if current else math.inf)
-        share = min(1.0, kw / hall.nominal_kw)
-    return Seat(name, feed, share, phases, _BLOCKS[phases])
-
-
-def _highest(profile: Profile, dimension: str) -> float | None:
-    """The smallest upper end of the ranges of such points, in the base unit of the dimension."""
-    ends = [
-        point.range[1] / UNITS[point.unit][1]
-        for point in profile.point
-        if point.range and UNITS.get(point.unit, ("",))[0] == dimension
-    ]
-    return min(ends, default=None)
 
 
 class VirtualDevice:
@@ -94,7 +58,7 @@ class VirtualDevice:
         """Put a good value into the bank: the hall's, or where the point cannot show that, one inside its range."""
         scale = self.profile.scale_address(point)
         exponent = 0 if scale is None else self._exponents[point.function, scale]
-        for value in (self._value(point), self._plausible(point)):
+        for value in (self._value(point), plausible(self._hall, self.seat, point)):
             self._put(point, encode_point(self.profile, point, value, exponent))
             if point.type in ("bool", "string") or self._decoded(point).status is Status.GOOD:
                 return
@@ -115,26 +79,7 @@ class VirtualDevice:
         exponent = self._exponents.get((point.function, self.profile.wire_address(point)))
         if exponent is not None:
             return exponent
-        if point.type == "string":
-            return {"firmware": "1.0", "serial": f"SIM-{self.seat.name}"}.get(point.name, self.profile.device.model)
-        if point.type == "bool":
-            return bool(_TRUE_NAMES.search(point.name))
-        if point.is_state:
-            return _healthy(point)
-        known = meaning(point.name, point.unit)
-        if known is None:
-            return self._plausible(point)
-        quantity, factor = known
-        return quantity(self._hall, self.seat, point.name) * factor
-
-    def _plausible(self, point: Point) -> float:
-        """A value for a point that means nothing in the hall: inside its range, steady for a counter."""
-        low, high = point.range or (0.0, 100.0)
-        wobble = self._hall.wobble(f"{self.seat.name}/{point.name}", 600.0)
-        if point.kind == "counter":
-            return low + min(0.5 * (high - low), 1000 + self._hall.time_s / 3600)
-        middle = low + (high - low) * (_USUAL_LOAD + 0.02 * wobble)
-        return float(round(middle)) if point.is_state else middle
+        return shown(self._hall, self.seat, self.profile, point)
 
 
 def _exponents(profile: Profile) -> dict[tuple[int, int], int]:
@@ -170,14 +115,3 @@ def _bank(profile: Profile, function: int, holes: bool) -> Bank:
         defined[begin - first : behind - first] = b"\1" * (behind - begin)
     mask = bytes(defined) if 0 in defined else None
     return Bank(first, bytearray((end - first) * width), width=width, defined=mask, limit=profile.max_count(function))
-
-
-def _healthy(point: Point) -> int:
-    """The state of a device that has nothing to report."""
-    for pattern in _HEALTHY:
-        for number, symbol in point.symbols.items():
-            if re.search(pattern, symbol, re.IGNORECASE):
-                return int(number)
-    if point.symbols:
-        return min(map(int, point.symbols))
-    return round(point.range[0]) if point.range and point.range[0] > 0 else 0

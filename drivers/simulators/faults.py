@@ -7,6 +7,7 @@ A fault is written `kind`, `kind:amount` or either with `*times`: `silent`, `lat
 import random
 import re
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 #: kind → (default amount, what it does). An amount of None: the kind takes none.
 KINDS: dict[str, tuple[float | None, str]] = {
@@ -92,6 +93,15 @@ class Fault:
             flips = sum(1 << bit for bit in range(8 * len(frame)) if noise.random() < self.amount)
             return (int.from_bytes(frame, "big") ^ flips).to_bytes(len(frame), "big")
         return frame
+
+
+class Faulty(Protocol):
+    """A unit that can be made to fail, and what it counts."""
+
+    fault: Fault | None
+    requests: int  #: questions it understood
+    exceptions: int  #: of them those it refused
+    writes_refused: int  #: questions that were no reads of it
 
 
 def _sensible(kind: str, amount: float) -> bool:

@@ -1,7 +1,7 @@
 """What a point of a profile means in the hall model: from its unit and name to a quantity of the hall.
 
 `VALUE_OF` lists (dimension of the unit, pattern in the name, quantity); the first row that matches wins. Everything
-here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Ω, Hz, deg, Ah, °C, %, s, m.
+here is in the base unit of its dimension: kW, kVA, kvar, kWh, V, A, Ω, Hz, deg, Ah, °C, %, s, m, kPa, rpm.
 """
 
 import math
@@ -23,7 +23,8 @@ UNITS: dict[str, tuple[str, float]] = {
     "A": ("current", 1), "mA": ("current", 1000), "Ω": ("resistance", 1), "mΩ": ("resistance", 1000),
     "Hz": ("frequency", 1), "deg": ("angle", 1), "Ah": ("charge", 1), "°C": ("temperature", 1),
     "%": ("percent", 1), "%RH": ("humidity", 1),
-    "m": ("length", 1), "mm": ("length", 1000),
+    "m": ("length", 1), "mm": ("length", 1000), "rpm": ("speed", 1),
+    "kPa": ("pressure", 1), "Pa": ("pressure", 1000), "bar": ("pressure", 0.01),
     "s": ("duration", 1), "min": ("duration", 1 / 60), "h": ("duration", 1 / 3600),
     "": ("", 1),
 }  # fmt: skip
@@ -34,6 +35,8 @@ BLOCK_V = 2.27 * 6  #: float voltage of one 12 V lead-acid block
 _RUNTIME_FULL_LOAD_S = 900.0
 #: A UPS is built for this many times the nominal load behind it.
 HEADROOM = 1.25
+#: A rack PDU spreads its load over that many.
+OUTLETS = 24
 
 _LINE_PAIR = re.compile(r"(?:^|_)(ab|bc|ca|l1_?l2|l2_?l3|l3_?l1|ll)(?:_|$)")
 _PHASE = re.compile(r"(?:^|_)(?:l|ph|phase_?)?([123abcrst])(?:_|$)")
@@ -136,19 +139,22 @@ def _dew_point(hall: HallModel) -> float:
 
 Quantity = Callable[[HallModel, Seat, str], float]
 VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
-    ("voltage", r"batt|dc_bus", _battery_voltage),
+    ("voltage", r"batt|dc_bus|charger", _battery_voltage),
     ("voltage", _LINE_PAIR.pattern, _line_voltage),
     ("voltage", r"output", _output_voltage),
     ("voltage", r"", _voltage),
     ("current", r"batt", _battery_current),
     ("current", r"leak", lambda hall, seat, name: 8e-6),  # of a dry sensing cable
     ("current", r"neutral|ground|(?:^|_)n(?:_|$)", lambda hall, seat, name: 0.04 * _current(hall, seat, "")),
+    ("current", r"outlet", lambda hall, seat, name: _current(hall, seat, "") / OUTLETS),
     ("current", r"", _current),
     ("power", r"rated|nominal", _rating),
     ("apparent", r"rated|nominal", _rating),
     ("power", r"peak|max", lambda hall, seat, name: hall.peak_kw[seat.feed] * seat.share),
     ("power", r"demand", lambda hall, seat, name: hall.demand_kw[seat.feed] * seat.share),
+    ("power", r"outlet", lambda hall, seat, name: feed_power(hall, seat, "") / OUTLETS),
     ("power", r"", feed_power),
+    ("apparent", r"outlet", lambda hall, seat, name: _apparent(hall, seat, "") / OUTLETS),
     ("apparent", r"", _apparent),
     ("reactive", r"", _reactive),
     ("energy", r"export|deliver|reverse|(?:^|_)t[2-4](?:_|$)", lambda hall, seat, name: 0.0),
@@ -165,6 +171,10 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("length", r"cable", lambda hall, seat, name: 36.6),
     ("resistance", r"per_foot", lambda hall, seat, name: 2.8),
     ("resistance", r"loop|leg|cable", lambda hall, seat, name: 336.0),  # 120 feet at 2.8 Ω
+    ("speed", r"engine", _local(lambda hall: 30 * hall.frequency_hz, 2.0)),  # four poles
+    ("pressure", r"oil", _local(lambda hall: 410.0, 8.0)),
+    ("temperature", r"coolant", _local(lambda hall: 82.0, 1.0)),
+    ("temperature", r"(?:^|_)oil", _local(lambda hall: 92.0, 1.0)),
     ("temperature", r"set_?point|target", lambda hall, seat, name: 22.0),
     ("temperature", r"dew", _local(_dew_point, 0.2)),
     ("temperature", r"supply|discharge|outlet", _local(lambda hall: hall.supply_c, 0.4)),
@@ -176,11 +186,12 @@ VALUE_OF: tuple[tuple[str, str, Quantity], ...] = (
     ("temperature", r"", _local(lambda hall: hall.inlet_c, 0.8)),
     ("humidity", r"set_?point|target", lambda hall, seat, name: 45.0),
     ("humidity", r"", _local(lambda hall: hall.humidity, 2.0)),
-    ("percent", r"heat|humidif", lambda hall, seat, name: 0.0),
+    ("percent", r"heat|humidif|hot_water", lambda hall, seat, name: 0.0),
     ("percent", r"humid|(?:^|_)rh", _local(lambda hall: hall.humidity, 2.0)),
+    ("percent", r"fuel", lambda hall, seat, name: 78.0),
     ("percent", r"charge|level|capacity_left|soc", lambda hall, seat, name: 100.0),
     ("percent", r"fan", lambda hall, seat, name: hall.fan_percent),
-    ("percent", r"load", lambda hall, seat, name: 100 * hall.load / HEADROOM),
+    ("percent", r"load|current", lambda hall, seat, name: 100 * hall.load / HEADROOM),
     ("percent", r"effic", lambda hall, seat, name: 100 * hall.it_kw / (hall.it_kw + hall.ups_loss_kw)),
     ("percent", r"compress|cool|valve|capacity", lambda hall, seat, name: min(100.0, 90 * hall.cooling_part)),
     ("percent", r"thd_?(?:v|u)|volt.*thd", _local(lambda hall: 1.8, 0.3)),

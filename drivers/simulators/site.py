@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drivers.errors import ProfileError
+from drivers.address import parse_bus, speaking
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.profile import Profile, load_profile
-from drivers.simulators.device import VirtualDevice, seat_for
+from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
-from drivers.simulators.server_rtu import PtyLine, RtuTcpPort
+from drivers.simulators.server_serial import PtyLine, StreamPort, Units
 from drivers.simulators.server_tcp import TcpPort
+from drivers.simulators.showing import seat_for
+from drivers.simulators.text_device import TextDevice, TextUnit
 from drivers.simulators.unit import Unit
+from drivers.text.profile import TextProfile
 
 #: The model's step; values on all devices change this often.
 TICK_S = 1.0
@@ -58,7 +61,7 @@ HALL = (
     Place("th-2", "rtu-1", 4, "generic/xy_md02", "it", None, 5.0, _tags("r2")),
 )
 
-Line = TcpPort | RtuTcpPort | PtyLine
+Line = TcpPort | StreamPort | PtyLine
 
 
 class Site:
@@ -73,7 +76,7 @@ class Site:
         profiles: tuple[Path, ...] = (),
     ) -> None:
         self.hall = HallModel(seed, it_kw)
-        self.devices: dict[str, VirtualDevice] = {}
+        self.devices: dict[str, VirtualDevice | TextDevice] = {}
         self.buses: list[dict[str, Any]] = []
         self._places: list[Place] = []
         self._lines: list[Line] = []
@@ -84,8 +87,8 @@ class Site:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def units(self) -> dict[str, Unit]:
-        """The devices' Modbus side by name, for faults and counters."""
+    def units(self) -> dict[str, Unit | TextUnit]:
+        """The devices' side of their lines by name, for faults and counters."""
         return {name: device.unit for name, device in self.devices.items()}
 
     @property
@@ -106,30 +109,38 @@ class Site:
             ],
         }
 
-    def furnish(self, places: list[Place]) -> dict[int, Unit]:
+    def furnish(self, places: list[Place]) -> Units:
         """Make the devices of one bus; returns its units by id. Raises ProfileError."""
-        units = {}
+        registers: dict[int, Unit] = {}
+        texts: dict[int, TextUnit] = {}
         for place in places:
             profile = load_profile(place.profile, self._profiles)
-            if not isinstance(profile, Profile):
-                hint = "write --pty PATH or --listen raw+tcp://HOST:PORT"
-                raise ProfileError(place.profile, [("protocol", f"speaks {profile.protocol}, not Modbus", hint)])
             seat = seat_for(profile, place.name, place.feed, place.share, self.hall)
-            device = VirtualDevice(profile, seat, self.hall)
-            self.devices[place.name] = device
-            units[place.unit] = device.unit
+            if isinstance(profile, TextProfile):
+                device = TextDevice(profile, seat, self.hall, place.unit)
+                texts[place.unit] = device.unit
+                self.devices[place.name] = device
+            elif isinstance(profile, Profile):
+                virtual = VirtualDevice(profile, seat, self.hall)
+                registers[place.unit] = virtual.unit
+                self.devices[place.name] = virtual
             self._places.append(place)
-        return units
+        return texts or registers
 
     async def open_tcp(self, places: list[Place], host: str, port: int, *, framing: str = "tcp") -> str:
-        """Serve devices behind host:port, as Modbus TCP or as RTU frames (`rtu+tcp`). Returns the URL."""
+        """Serve devices behind host:port: Modbus TCP, or a serial line (`rtu+tcp`, `raw+tcp`). Returns the URL.
+
+        Raises ProfileError for devices that cannot be reached so.
+        """
+        profiles = [load_profile(place.profile, self._profiles) for place in places]
+        speaking(parse_bus(f"{framing}://localhost:{port or 1}"), profiles)
         units = self.furnish(places)
         line: Line
         if framing == "tcp":
-            line = TcpPort(units, self._pool)
+            line = TcpPort({number: unit for number, unit in units.items() if isinstance(unit, Unit)}, self._pool)
             number = line.open(host, port)
         else:
-            line = RtuTcpPort(units, turnaround_s=RTU_TURNAROUND_S)
+            line = StreamPort(units, turnaround_s=RTU_TURNAROUND_S)
             number = await line.open(host, port)
         shown = f"[{host}]" if ":" in host else host
         return self._opened(line, places[0].bus, f"{framing}://{shown}:{number}")

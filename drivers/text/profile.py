@@ -98,8 +98,8 @@ class TextProfile(AnyProfile):
     def answer(self, command: Any, unit: int, values: Mapping[str, Raw]) -> bytes:
         """The frame in which a device says `values`, for simulators and tests; what is missing it does not have."""
 
-    def refusal(self, unit: int, question: bytes) -> bytes:
-        """What a device of this kind answers to a question it does not know; b"": nothing."""
+    def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
+        """How a device refuses `question`; `code` None: because it does not know it. b"": it stays silent."""
         return b""
 
     def mistakes(self) -> Iterator[Mistake]:

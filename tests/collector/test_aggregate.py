@@ -277,3 +277,88 @@ def test_without_windows_nothing_happens():
     a = Aggregate(points(), [])
     assert feed(a, (0, MINUTE, 1.0), now=MINUTE) == {}
     assert a.late == 0
+
+
+def counted(a, *rows, now):
+    """Closed windows as {start second: (delta, resets)} of the only point."""
+    found = {}
+    for window in a(samples(*rows), round(now * S)):
+        for k in range(len(window)):
+            found[int(window.ts_ns[k]) / S - MINUTE] = (window.counted.delta[k], window.counted.resets[k])
+    return found
+
+
+def counter(**kwargs):
+    return Aggregate(points(counter=True, **kwargs), [60])
+
+
+def test_what_a_counter_counts_between_two_windows_belongs_to_the_later_one_and_nothing_is_lost():
+    a = counter()
+    rows = [(0, MINUTE + t, 1000.0 + 0.5 * t) for t in range(0, 180, 7)]
+    found = counted(a, *rows, now=MINUTE + 182)
+    assert found == {0.0: (28.0, pytest.approx(math.nan, nan_ok=True))} | {
+        start: (pytest.approx(delta), pytest.approx(math.nan, nan_ok=True))
+        for start, delta in ((60.0, 31.5), (120.0, 28.0))
+    }
+    assert sum(delta for delta, _ in found.values()) == rows[-1][2] - rows[0][2]
+
+
+def test_a_counter_that_was_reset_is_flagged_and_never_counts_backwards():
+    a = counter()
+    found = counted(
+        a, (0, MINUTE, 500.0), (0, MINUTE + 1, 501.0), (0, MINUTE + 2, 0.0), (0, MINUTE + 3, 2.0), now=MINUTE + 62
+    )
+    assert found == {0.0: (3.0, 1.0)}
+
+
+def test_a_counter_that_ran_over_goes_on_counting():
+    a = counter(rollover=6553.6)
+    found = counted(a, (0, MINUTE, 6553.0), (0, MINUTE + 1, 6553.5), (0, MINUTE + 2, 0.4), now=MINUTE + 62)
+    assert found[0.0][0] == pytest.approx(1.0)
+    assert math.isnan(found[0.0][1])
+
+
+def test_without_its_rollover_the_same_readings_are_a_reset():
+    """The twin."""
+    found = counted(counter(), (0, MINUTE, 6553.5), (0, MINUTE + 2, 0.4), now=MINUTE + 62)
+    assert found == {0.0: (0.0, 1.0)}
+
+
+@pytest.mark.parametrize("before", [100.0, 3000.0, 6300.0])
+def test_a_reset_far_from_the_rollover_is_a_reset(before):
+    """Were every fall taken for a roll-over, a meter that lost its memory would have counted thousands."""
+    found = counted(counter(rollover=6553.6), (0, MINUTE, before), (0, MINUTE + 2, 0.4), now=MINUTE + 62)
+    assert found == {0.0: (0.0, 1.0)}
+
+
+def test_what_was_counted_while_the_device_was_silent_comes_with_its_first_reading():
+    a = counter()
+    feed(a, (0, MINUTE, 10.0), (0, MINUTE + 1, math.nan, Quality.COMM_ERROR), now=MINUTE + 62)
+    feed(a, (0, MINUTE + 70, math.nan, Quality.COMM_ERROR), now=MINUTE + 122)
+    found = counted(a, (0, MINUTE + 130, 25.0), now=MINUTE + 182)
+    assert found[120.0][0] == 15.0
+
+
+def test_a_first_reading_tells_nothing_of_what_was_counted():
+    assert math.isnan(counted(counter(), (0, MINUTE, 10.0), now=MINUTE + 62)[0.0][0])
+
+
+def test_a_late_reading_takes_nothing_from_the_next():
+    a = counter()
+    feed(a, (0, MINUTE, 10.0), now=MINUTE + 62)
+    feed(a, (0, MINUTE + 59, 20.0), now=MINUTE + 63)  # its window is closed
+    assert counted(a, (0, MINUTE + 64, 21.0), now=MINUTE + 122)[60.0][0] == 11.0
+
+
+def test_without_counters_nothing_is_said_of_them():
+    a = Aggregate(points(), [60])
+    (window,) = a(samples((0, MINUTE, 1.0)), MINUTE * S) or a(samples(), (MINUTE + 62) * S)
+    assert window.counted is None
+
+
+def test_each_point_has_its_own_count():
+    specs = [p._replace(counter=k != 1) for k, p in enumerate(points(3))]
+    a = Aggregate(specs, [60])
+    a(samples(*[(p, MINUTE + t, float(t * (p + 1))) for t in range(5) for p in range(3)]), (MINUTE + 5) * S)
+    (window,) = a(samples(), (MINUTE + 62) * S)
+    assert window.counted.delta.tolist() == pytest.approx([4.0, math.nan, 12.0], nan_ok=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from collector.encode import MAX_SAMPLES, Encode, envelope, escape_tag
-from collector.types import PointSpec, Quality, Samples, WindowRows
+from collector.types import Counted, PointSpec, Quality, Samples, WindowRows
 from tests.properties.line_protocol import parse_payload
 
 TS = 1_800_000_000_123_456_789
@@ -175,6 +175,23 @@ def test_windows_go_to_measurements_of_their_own():
         (9, "power_60s", 9),
         (10, "cooling_60s", 2),
     ]
+
+
+def test_counters_tell_what_they_counted_and_only_where_it_happened_that_they_were_reset():
+    nan = np.nan
+    window = WindowRows(
+        60,
+        np.array([0, 1, 2], np.int32),
+        np.array([0, 0, 0], np.int64),
+        *[np.array([2.0, 2.0, 2.0])] * 4,
+        *[np.array([1, 1, 1], np.int32)] * 2,
+        Counted(np.array([12.34, 0.0, nan]), np.array([nan, 2.0, nan])),
+    )
+    points = [point("e", decimals=2), point("n", decimals=0), point("power")]
+    (row,) = encode(encoder(points), samples(), [window])
+    fields = dict(field.split("=") for field in body(row).split(" ")[1].split(","))
+    assert (fields["e_delta"], fields["n_delta"], fields["n_resets"]) == ("12.34", "0", "2i")
+    assert not {"e_resets", "power_delta", "power_resets"} & fields.keys()
 
 
 def test_a_mean_gives_up_decimals_that_a_double_does_not_have():

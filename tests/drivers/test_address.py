@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, BusAddress, parse_bus
+from drivers.address import BAUDS, BusAddress, Tls, parse_bus
 from drivers.errors import ProfileError
 
 
@@ -26,6 +26,14 @@ def test_a_serial_server_needs_its_port_and_may_name_the_baud_behind_it():
 def test_a_gateway_may_name_the_baud_of_the_line_behind_it():
     assert parse_bus("tcp://10.0.0.9?baud=19200") == BusAddress("tcp", "10.0.0.9", 502, baud=19200)
     assert parse_bus("tcp://10.0.0.9").baud == 0, "a device of its own, until somebody says otherwise"
+
+
+def test_a_secure_address_has_port_802_and_names_its_files():
+    address = parse_bus("tls+tcp://ups-7.hall?ca=/etc/c/ca.pem&certificate=/etc/c/gw.pem&key=/etc/c/gw.key&name=ups-7")
+    assert (address.kind, address.host, address.port, address.baud) == ("tls+tcp", "ups-7.hall", 802, 0)
+    assert address.tls == Tls("/etc/c/ca.pem", "/etc/c/gw.pem", "/etc/c/gw.key", "ups-7")
+    assert parse_bus("tls+tcp://ups-7.hall:8802").tls == Tls()
+    assert not address.is_serial
 
 
 def test_an_ipv6_address_is_written_in_brackets_and_printed_so():
@@ -83,6 +91,11 @@ def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
         ("tcp://10.0.0.1#a", "address", "remove"),
         ("tcp://[::1", "address", "write tcp://"),
         ("rtu+tcp://10.0.0.1", "port", "manual"),
+        ("tls+tcp://h?key=/k", "key", "certificate="),
+        ("tls+tcp://h?ca=", "ca", "leave it out"),
+        ("tls+tcp://h?verify=no", "verify", "known: ca"),
+        ("tcp://h?ca=/c", "ca", "known: baud"),
+        ("tls://h", "scheme", "did you mean tls+tcp://?"),
     ],
 )
 def test_a_mistake_is_named_with_a_hint(url, key, hint):
@@ -100,9 +113,18 @@ def test_all_mistakes_are_listed_at_once():
 
 hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.ip_addresses().map(str))
 ports = st.integers(1, 65535)
+files = st.just("") | st.text(min_size=1, max_size=20).filter(str.isprintable)
 addresses = st.one_of(
     st.builds(BusAddress, st.just("tcp"), hosts, ports, baud=st.sampled_from((0, *BAUDS))),
     st.builds(BusAddress, st.just("rtu+tcp"), hosts, ports, baud=st.sampled_from(BAUDS)),
+    st.builds(
+        BusAddress,
+        st.just("tls+tcp"),
+        hosts,
+        ports,
+        baud=st.sampled_from((0, *BAUDS)),
+        tls=st.builds(Tls, ca=files, certificate=st.just("/c&=?+ %.pem"), key=files, name=files),
+    ),
     st.builds(
         BusAddress,
         st.just("rtu"),

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.lint import FIELD_SUFFIXES, UNITS, lint
-from drivers.profile import load_profile, profile_names
+from drivers.profile import BIT_TABLES, load_profile, profile_names
 from drivers.simulators.quantities import UNITS as SIMULATED
 from tests.maps import a_point, a_profile, untimed
 
@@ -29,6 +29,8 @@ SOUND = (
     a_point(25, "bool", bit=3),
     a_point(26, "u32", bits=(10, 20), invalid=((0x700, 0x7FF),)),
     a_point(28, "bcd32", scale=0.01, kind="counter", unit="kWh", range=(0, 999999.99)),
+    a_point(32, "u16", scale=0.1, kind="counter", rollover=6553.6),
+    a_point(33, "u32", kind="counter", rollover=1e6),
     a_point(30, "f32", encoding="four_quadrant", range=(-1, 1)),
 )
 
@@ -114,6 +116,9 @@ MISTAKES = [
     ({"encoding": "four_quadrant", "unit": "V"}, "encoding"),
     ({"encoding": "four_quadrant", "kind": "state"}, "encoding"),
     ({"encoding": "four_quadrant", "point_type": "f32", "range": (-2, 2)}, "range"),
+    ({"rollover": 100.0}, "rollover"),
+    ({"rollover": 65537.0, "kind": "counter"}, "rollover"),
+    ({"rollover": 6553.7, "kind": "counter", "scale": 0.1}, "rollover"),
     ({"name": "gateway"}, "name"),
     ({"name": "time"}, "name"),
 ]
@@ -291,7 +296,9 @@ def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_
     point = profile.named(data.draw(st.sampled_from([*golden.expect, *golden.missing])))
     start = int.from_bytes(bytes.fromhex(golden.request)[1:3], "big")
     first, end = profile.span(point)
-    if point.type == "bool":
+    if point.table in BIT_TABLES:
+        payload[2 + (first - start) // 8] ^= 1 << (first - start) % 8
+    elif point.type == "bool":
         at = 2 + 2 * (first - start) + (0 if point.bit >= 8 else 1)
         payload[at] ^= 1 << point.bit % 8
     else:
@@ -300,7 +307,7 @@ def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_
         at = 2 + 2 * (register - start) + (order in ("BADC", "DCBA"))
         payload[at] ^= 0x40  # the second highest bit: sign, exponent or a large number
     turned = golden.model_copy(update={"response": payload.hex()})
-    assert end <= start + (len(payload) - 2) // 2
+    assert end <= start + (len(payload) - 2) * 8 // (1 if point.table in BIT_TABLES else 16)
     assert lint(profile.model_copy(update={"golden": (turned,)})) != []
 
 

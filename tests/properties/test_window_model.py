@@ -119,3 +119,66 @@ def test_random_readings_with_glitches_equal_the_oracle_to_nine_digits():
             assert abs(window.mean[k] / np.mean(value[inside]) - 1) <= 1e-9
             assert (window.low[k], window.high[k]) == (value[inside].min(), value[inside].max())
             assert window.last[k] == value[inside][-1]
+
+
+class CounterModel:
+    """What a counter counted, one reading after the other, in whole numbers."""
+
+    def __init__(self, rollover):
+        self.rollover = rollover
+        self.before = None
+        self.windows = {}
+
+    def __call__(self, start, value):
+        if self.before is not None:
+            delta, steps, resets = self.windows.get(start, (0, 0, 0))
+            step = value - self.before
+            if step < 0 and self.rollover and 0 <= 32 * (step + self.rollover) <= self.rollover:
+                step += self.rollover
+            self.windows[start] = (delta + max(step, 0), steps + 1, resets + (step < 0))
+        self.before = value
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([0, 256, 65536]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 3, 25, 70]),
+            st.one_of(st.integers(0, 7), st.integers(0, 255), st.sampled_from(["reset", "bad", 65535, 250, 0])),
+        ),
+        max_size=40,
+    ),
+)
+def test_what_counters_count_equals_the_oracle_and_is_never_negative(rollover, steps):
+    point = PointSpec("d", "p", "c", (), type="u32", counter=True, rollover=float(rollover))
+    aggregate = Aggregate([point], WIDTHS)
+    models = {width: CounterModel(rollover) for width in WIDTHS}
+    now, value, found = START, 0, {}
+    empty = Samples(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
+    aggregate(empty, now)
+    for pause, step in [*steps, (200, "bad"), (200, "bad")]:
+        now += pause * S
+        good = step != "bad"
+        if good:
+            value = 0 if step == "reset" else value + step
+            value %= rollover or 2**40
+            for width, model in models.items():
+                model(now // (width * S) * width * S, value)
+        batch = Samples(
+            point=np.zeros(1, np.int32),
+            ts_ns=np.array([now], np.int64),
+            value=np.array([value if good else math.nan], np.float64),
+            quality=np.array([Quality.GOOD if good else Quality.COMM_ERROR], np.uint8),
+        )
+        for window in aggregate(batch, now):
+            delta, resets = (column[0].item() for column in window.counted)
+            found[window.window_s, int(window.ts_ns[0])] = (delta, resets)
+            assert not delta < 0
+    for width, model in models.items():
+        mine = {start: told for (window_s, start), told in found.items() if window_s == width}
+        for start, (delta, resets) in mine.items():
+            expected, count, falls = model.windows.get(start, (0, 0, 0))
+            assert (delta == expected) if count else math.isnan(delta)
+            assert (resets == falls) if falls else math.isnan(resets)
+        assert set(model.windows) <= set(mine)

@@ -14,6 +14,7 @@ from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
 from drivers.base import LinkCost
 from drivers.errors import BadFrame, DeviceException
+from drivers.modbus.tcp_pool import TcpPool
 from tests.scripted_link import COST, ScriptedLink
 
 
@@ -54,6 +55,8 @@ class Hall:
         self.intake = Intake(1 << 16)
         self.poller = Poller(self, self, self.intake, self.clock, Breaker(), random.Random(1).random)
         self.bus = self.poller.buses[0]
+
+    pool = TcpPool()
 
     def create(self, address, sink, *, timeout_s, late_s=None):
         self.link = ScriptedLink(sink, self.clock)

@@ -5,8 +5,9 @@ import pytest
 
 from drivers.codec import Status, decode_point
 from drivers.profile import load_profile, parse_profile, profile_names
-from drivers.simulators.device import VirtualDevice, seat_for
+from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
+from drivers.simulators.showing import seat_for
 from tests.maps import a_point, a_profile
 
 TEXT = """

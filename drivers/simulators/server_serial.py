@@ -1,20 +1,37 @@
-"""Where an RTU bus can be reached: a pseudo-terminal behind a stable path, or a TCP port as serial servers offer."""
+"""Where a serial bus can be reached: a pseudo-terminal behind a stable path, or a TCP port as serial servers offer."""
 
 import asyncio
 import os
 import tty
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from drivers.simulators.bus_rtu import RESET_S, RtuBus
+from drivers.simulators.bus_rtu import RtuBus
+from drivers.simulators.bus_text import TextBus
+from drivers.simulators.serial_bus import SerialBus
+from drivers.simulators.text_device import TextUnit
 from drivers.simulators.unit import Unit
 
 #: Bytes queued for a client that does not read; more is lost, as behind a serial server whose buffer is full.
 _MAX_QUEUED = 4096
+#: A port that was reset is back after this long.
+RESET_S = 0.2
+
+#: The units of one line: all of them Modbus, or all of the same text protocol.
+Units = Mapping[int, Unit] | Mapping[int, TextUnit]
+
+
+def bus_of(units: Units, write: Callable[[bytes], None], reset: Callable[[], None], **line: Any) -> SerialBus:
+    """The bus that carries `units`; see SerialBus for the rest."""
+    texts = {number: unit for number, unit in units.items() if isinstance(unit, TextUnit)}
+    if texts:
+        return TextBus(texts, write, reset, **line)
+    return RtuBus({number: unit for number, unit in units.items() if isinstance(unit, Unit)}, write, reset, **line)
 
 
 class PtyLine:
-    """An RTU bus on a pseudo-terminal that is opened through the symbolic link `path`, like a serial port.
+    """A serial bus on a pseudo-terminal that is opened through the symbolic link `path`, like a serial port.
 
     Bytes that nobody reads are lost and counted in `overruns`, as on a real line.
     """
@@ -22,7 +39,7 @@ class PtyLine:
     def __init__(
         self,
         path: Path,
-        units: Mapping[int, Unit],
+        units: Units,
         *,
         baud: int | None = None,
         turnaround_s: float = 0.0,
@@ -30,7 +47,7 @@ class PtyLine:
     ) -> None:
         self.path = path
         self.overruns = 0
-        self.bus = RtuBus(units, self._write, self.replug, baud=baud, turnaround_s=turnaround_s, seed=seed)
+        self.bus = bus_of(units, self._write, self.replug, baud=baud, turnaround_s=turnaround_s, seed=seed)
         self._loop = asyncio.get_running_loop()
         self._master = -1
         self._slave = -1
@@ -89,12 +106,10 @@ class PtyLine:
         self.overruns += len(data) - sent
 
 
-class RtuTcpPort:
-    """The same units behind a TCP port that carries RTU frames. Each connection sees a line of its own."""
+class StreamPort:
+    """The same units behind a TCP port that carries the line's bytes. Each connection sees a line of its own."""
 
-    def __init__(
-        self, units: Mapping[int, Unit], *, baud: int | None = None, turnaround_s: float = 0.0, seed: int = 1
-    ) -> None:
+    def __init__(self, units: Units, *, baud: int | None = None, turnaround_s: float = 0.0, seed: int = 1) -> None:
         self.units = units
         self.baud = baud
         self.turnaround_s = turnaround_s
@@ -119,9 +134,9 @@ class RtuTcpPort:
 class _Connection(asyncio.Protocol):
     _transport: asyncio.Transport
 
-    def __init__(self, port: RtuTcpPort) -> None:
+    def __init__(self, port: StreamPort) -> None:
         self._port = port
-        self._bus = RtuBus(
+        self._bus = bus_of(
             port.units, self._write, self.drop, baud=port.baud, turnaround_s=port.turnaround_s, seed=port.seed
         )
 

@@ -12,7 +12,7 @@ from pymodbus.framer import FramerRTU, FramerType
 
 from drivers.simulators.bus_rtu import RtuBus
 from drivers.simulators.faults import Fault
-from drivers.simulators.server_rtu import PtyLine, RtuTcpPort
+from drivers.simulators.server_serial import PtyLine, StreamPort
 from drivers.simulators.unit import Identity, Unit, registers
 
 WORDS = list(range(1000, 1100))
@@ -211,7 +211,7 @@ def test_pymodbus_reads_two_units_through_the_pty(tmp_path):
 
 def test_pymodbus_reads_rtu_frames_over_tcp():
     async def scenario():
-        port = RtuTcpPort({4: unit()})
+        port = StreamPort({4: unit()})
         number = await port.open()
         client = AsyncModbusTcpClient("127.0.0.1", port=number, framer=FramerType.RTU, timeout=PATIENCE_S)
         assert await client.connect()

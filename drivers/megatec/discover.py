@@ -1,0 +1,138 @@
+"""Which of the family's questions a UPS answers, over which control lines, and which profile fits.
+
+For the UPS that stays silent and for the one nobody knows. Only questions are asked, never more than the protocol has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from drivers.address import BusAddress, TextLine
+from drivers.codec import Status, decode_point
+from drivers.errors import DeviceError, LinkLost, Refused
+from drivers.megatec.frame import AnswerLine, Query, encode
+from drivers.megatec.profile import MegatecLimits, MegatecProfile
+from drivers.megatec.replies import read_answer, write_answer
+from drivers.profile import load_profile, profile_names
+from drivers.session import Session
+from drivers.text.command import Command
+from drivers.text.image import offsets, pack
+from drivers.wires.base import Trace
+
+#: Levels of DTR and RTS, the usual first: an interface that takes its power from them works with one of these only.
+LEVELS = ((True, False), (False, True), (True, True), (False, False))
+#: Each UPS of the family knows one of these, or says that it does not.
+FIRST = ((Query.Q1, False), (Query.QGS, False), (Query.Q6, False), (Query.QS, False), (Query.QMOD, True))
+#: What a UPS has not answered within the time limit it may still answer for so long.
+LATE_S = 0.3
+#: From opening the port to the first question, and between two.
+SETTLE_S = MegatecLimits().settle_s
+GAP_S = MegatecLimits().gap_s
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What a UPS answered. `answers` are whole lines; `errors` say why there is none."""
+
+    address: BusAddress  #: with the levels at which it answered, or the last that were tried
+    crc: bool = False  #: it wants Voltronic's checksum
+    answers: dict[Query, bytes] = field(default_factory=dict)
+    errors: dict[Query, DeviceError] = field(default_factory=dict)
+    received: int = 0  #: bytes that came, whatever they were
+    lost: str = ""  #: why the link ended early
+
+    @property
+    def heard(self) -> bool:
+        """Whether a UPS is there: it answered, or said that it does not know a question."""
+        return bool(self.answers) or any(isinstance(error, Refused) for error in self.errors.values())
+
+
+async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace | None = None) -> Discovery:
+    """Ask every question there is, at the levels of DTR and RTS to which the UPS answers. Raises LinkUnavailable."""
+    for dtr, rts in LEVELS if address.kind == "rtu" else LEVELS[:1]:
+        found = await _at_levels(address, dtr, rts, timeout_s, trace)
+        if found.heard or found.received or found.lost:
+            break
+    return found
+
+
+async def _at_levels(address: BusAddress, dtr: bool, rts: bool, timeout_s: float, trace: Trace | None) -> Discovery:
+    line = TextLine("megatec", settle_s=SETTLE_S, gap_s=GAP_S, dtr=dtr, rts=rts)
+    found = Discovery(replace(address, text=line))
+
+    def watch(way: str, data: bytes) -> None:
+        found.received += len(data) if way == "rx" else 0
+        if trace is not None:
+            trace(way, data)
+
+    session = Session(found.address, timeout_s=timeout_s, late_s=LATE_S, trace=watch)
+    try:
+        await session.reopen()
+        for query, crc in FIRST:
+            await _ask(session, found, query, crc)
+            if found.heard:
+                found.crc = crc
+                break
+        for query in Query if found.heard else ():
+            if query not in found.answers and query not in found.errors:
+                await _ask(session, found, query, found.crc)
+    except LinkLost as error:
+        found.lost = str(error)
+    finally:
+        session.close()
+    return found
+
+
+async def _ask(session: Session, found: Discovery, query: Query, crc: bool) -> None:
+    try:
+        found.answers[query] = await session.read(_command(query, crc))
+    except DeviceError as error:
+        found.errors[query] = error
+    else:
+        found.errors.pop(query, None)
+
+
+def _command(query: Query, crc: bool) -> Command:
+    """A question whose answer, once it is known to be one, is kept as it stood on the line."""
+
+    def read(frame: bytes) -> bytes:
+        read_answer(query, frame, crc=crc)
+        return frame
+
+    question = encode(query, crc=crc)
+    return Command(
+        1,
+        query,
+        question,
+        line_bytes=len(question) + len(write_answer(query, {}, crc=crc)),
+        framing=AnswerLine(query, crc=crc),
+        read=read,
+        echo_is_answer=True,
+    )
+
+
+def fitting(found: Discovery, search: Sequence[Path] = ()) -> list[str]:
+    """Profiles of which the UPS answers every regular question, each value plausible; the fullest first."""
+    rated = []
+    for name in profile_names(search):
+        profile = load_profile(name, search)
+        if isinstance(profile, MegatecProfile) and profile.megatec.crc == found.crc and _fits(profile, found):
+            answered = sum(command.name in found.answers for command in profile.command)
+            rated.append((-answered, name))
+    return [name for _, name in sorted(rated)]
+
+
+def _fits(profile: MegatecProfile, found: Discovery) -> bool:
+    for block in profile.blocks(1.0):
+        frame = found.answers.get(Query(block.command))
+        if frame is None:
+            if block.every == 1:
+                return False
+            continue
+        points = profile.points_of(block.command)
+        image = pack(points, profile.read(profile.command_named(block.command), 1, frame))
+        places, _ = offsets(points)
+        readings = (decode_point(profile, point, image, places[point.name]) for point in points)
+        if any(reading.status is Status.OUT_OF_RANGE for reading in readings):
+            return False
+    return True
