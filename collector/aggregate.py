@@ -26,7 +26,7 @@ class Aggregate:
 
     def __init__(self, points: Sequence[PointSpec], windows_s: Sequence[int]) -> None:
         numbers = [i for i, p in enumerate(points) if p.type != "string"]
-        self._order = np.array(sorted(numbers, key=lambda i: points[i].device), np.int32)
+        self._order = np.array(sorted(numbers, key=lambda i: (points[i].device, points[i].tags)), np.int32)
         self._interval = np.array([max(round(p.interval_s * 1e9), 1) for p in points], np.int64)
         self._is_state = np.array([p.state or p.type == "bool" for p in points], np.bool_)
         self._width = np.array(windows_s, np.int64) * SECOND_NS

@@ -103,9 +103,9 @@ class Inventory:
         profile = self._profile(device.profile)
         chosen = [p for p in profile.point if device.points is None or p.name in device.points]
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
-        tags = tuple(sorted(device.tags.items()))
-        models = (self._spec(device.profile, p.name, device.interval_s) for p in chosen)
-        self.points += [PointSpec._make((device.name, m.name, m.category, tags, *m[4:])) for m in models]
+        models = [self._spec(device.profile, p.name, device.interval_s) for p in chosen]
+        tags = {own: tuple(sorted({**device.tags, **dict(own)}.items())) for own in {m.tags for m in models}}
+        self.points += [PointSpec._make((device.name, m.name, m.category, tags[m.tags], *m[4:])) for m in models]
         cost = link_cost(address, profile.limits.turnaround_s)
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
         times = [cost.of(b.question(device.unit)) for b in planned]
@@ -152,9 +152,9 @@ def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
     low, high = point.range or (float("-inf"), float("inf"))
     return PointSpec(
         device="",
-        name=point.name,
+        name=point.publish_as or point.name,
         category=profile.category(point),
-        tags=(),
+        tags=tuple(sorted(point.tags.items())),
         **_form(profile, point),
         mul=scaling.mul,
         add=scaling.add,

@@ -291,8 +291,12 @@ def _profile_findings(
         return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in profile.findings]
     known = {point.name for point in profile.point}
     wanted = device.get("points")
+    own = sorted({tag for point in profile.point for tag in point.tags} & set(device.get("tags") or ()))
     return [
-        Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")
-        for p in (wanted if isinstance(wanted, list) else ())
-        if not isinstance(p, str) or p not in known
+        *(Finding(file, f"{key}.tags.{tag}", "", f"{name} sets this tag itself", "rename it") for tag in own),
+        *(
+            Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")
+            for p in (wanted if isinstance(wanted, list) else ())
+            if not isinstance(p, str) or p not in known
+        ),
     ]

@@ -50,9 +50,9 @@ class PointSpec(NamedTuple):
     """
 
     device: str
-    name: str  #: field key: the point's name in its profile
+    name: str  #: field key: what the point's profile publishes it as
     category: str  #: measurement and topic leaf, e.g. "power"
-    tags: tuple[tuple[str, str], ...]  #: the site's own tags, sorted by key
+    tags: tuple[tuple[str, str], ...]  #: the site's own tags and those of the point, sorted by key
     type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bcd64 bool string
     order: str = "ABCD"  #: ABCD CDAB BADC DCBA (for 64 bit: the same rule over four registers)
     bit: int = -1  #: bit of the register for type bool; -1 for a coil or a discrete input

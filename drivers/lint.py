@@ -110,12 +110,30 @@ def _names(profile: AnyProfile) -> Iterator[Finding]:
     for name, count in counts.items():
         if count > 1:
             yield Finding(f"point[{name}].name", f"used {count} times", "each point needs a name of its own")
-        if name in RESERVED_NAMES:
-            yield Finding(f"point[{name}].name", "is the name of a tag or of the timestamp", "call it something else")
-        for suffix in FIELD_SUFFIXES:
-            if name.removesuffix(suffix) in counts and name.endswith(suffix):
-                reason = f"the statistics of {name.removesuffix(suffix)} have a field of the same name"
-                yield Finding(f"point[{name}].name", reason, f"no point may be called like another plus {suffix}")
+    series: dict[tuple[str, frozenset[tuple[str, str]]], dict[str, str]] = {}
+    for point in profile.point:
+        field, key = ("name", point.name) if point.publish_as is None else ("publish_as", point.publish_as)
+        if key in RESERVED_NAMES:
+            reason = "is the name of a tag or of the timestamp"
+            yield Finding(f"point[{point.name}].{field}", reason, "call it something else")
+        fields = series.setdefault((profile.category(point), frozenset(point.tags.items())), {})
+        other = fields.setdefault(key, point.name)
+        if other != point.name:
+            reason = f"{other} is published under the same name, category and tags"
+            yield Finding(f"point[{point.name}].{field}", reason, "another name, or another tag")
+        for tag, value in point.tags.items():
+            if tag in RESERVED_NAMES:
+                yield Finding(f"point[{point.name}].tags.{tag}", "the collector sets this tag itself", "rename it")
+            if not value or not value.isprintable() or "\\" in value:
+                hint = "printable text, not empty, without \\"
+                yield Finding(f"point[{point.name}].tags.{tag}", f"{value!r} cannot be a tag value", hint)
+    for fields in series.values():
+        for key, name in fields.items():
+            for suffix in FIELD_SUFFIXES:
+                if key.removesuffix(suffix) in fields and key.endswith(suffix):
+                    reason = f"the statistics of {key.removesuffix(suffix)} have a field of the same name"
+                    hint = f"no point may be called like another plus {suffix}"
+                    yield Finding(f"point[{name}].name", reason, hint)
 
 
 def _place(profile: Profile, point: Point) -> Check:

@@ -51,6 +51,8 @@ class Meaning(Strict):
     deadband: Annotated[float, Field(ge=0)] = 0.0  #: smaller changes are not reported, in `unit`
     every: Annotated[int, Field(ge=1, le=86400)] = 1  #: read at each n-th interval of the device
     category: Name | None = None  #: None: Device.category
+    publish_as: Name | None = None  #: under which it is published; None: its name
+    tags: dict[Name, str] = {}  #: tags it is published with, such as the outlet it belongs to
     note: str = ""  #: the vendor's own name for it
 
     @property

@@ -43,7 +43,7 @@ class Block:
     count: int
     every: int  #: read at each n-th interval of the device
     interval_s: float
-    points: tuple[str, ...]  #: ordered by category, then offset
+    points: tuple[str, ...]  #: ordered by category, tags, then offset
     offsets: tuple[int, ...]  #: of each point: registers (FC 3, 4) or bits (FC 1, 2) from the start of the block
 
     def question(self, unit: int) -> Request:
@@ -246,7 +246,8 @@ def _cheapest(spans: list[_Span], reach: list[int], cost: LinkCost, *, bits: boo
 def _block(profile: Profile, spans: list[_Span], function: int, every: int, interval_s: float) -> Block:
     address = min(s.first for s in spans)
     places = {s.point.name: profile.wire_address(s.point) - address for s in spans}
-    ordered = sorted(spans, key=lambda s: (profile.category(s.point), places[s.point.name], s.point.bit or 0))
+    series = {s.point.name: (profile.category(s.point), sorted(s.point.tags.items())) for s in spans}
+    ordered = sorted(spans, key=lambda s: (*series[s.point.name], places[s.point.name], s.point.bit or 0))
     return Block(
         function=function,
         address=address,

@@ -130,12 +130,32 @@ class Point(Meaning):
         return self.type == "bool"
 
 
+class Template(Point):
+    """A point of every instance of a repeating block. `{n}` in a text is the instance's number, or `{4 * n - 3}`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z{]", max_length=128)]
+    publish_as: Annotated[str, Field(max_length=128)] | None = None
+    scale_register: str | Annotated[int, Field(ge=0, le=65536)] | None = None
+
+
+class Repeat(Strict):
+    """Points that stand once for each outlet, branch or module; `drivers.repeat` makes them at loading."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_POINTS)]
+    first: Annotated[int, Field(ge=0)] = 1  #: number of the first instance, whose addresses the templates give
+    stride: Annotated[int, Field(ge=1, le=65535)] | None = None  #: registers or bits from one instance to the next
+    index: str | None = None  #: instead of stride: registers from the template to instance n, such as "(n - 1) // 4"
+    tag: Name | None = None  #: each instance is published as a device of its own, with this tag
+    point: tuple[Template, ...] = Field(min_length=1, max_length=MAX_POINTS)
+
+
 class Profile(AnyProfile):
     """One model of Modbus device. The frames are PDUs in hex, without address and checksum."""
 
     protocol: Literal["modbus"] = "modbus"
     limits: Limits = Limits()
-    point: tuple[Point, ...] = Field(min_length=1, max_length=MAX_POINTS)
+    point: tuple[Point, ...] = Field(default=(), max_length=MAX_POINTS)
+    repeat: Annotated[tuple[Repeat, ...], Field(max_length=64)] = ()
     golden: tuple[Frame, ...] = ()
 
     def wire_address(self, point: Point) -> int:
@@ -221,7 +241,8 @@ def profile_names(search: Sequence[Path] = ()) -> list[str]:
 @lru_cache(maxsize=CACHED_PROFILES)
 def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
     """The profile written in `text` as TOML; `subject` names it in messages. Raises ProfileError."""
-    from drivers.lint import lint  # the linter decodes golden frames, so it stands above this module
+    from drivers.lint import lint  # these two stand above this module
+    from drivers.repeat import expanded, of_templates
 
     try:
         data = _tuples(tomllib.loads(text))
@@ -239,9 +260,12 @@ def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
         if rest is not None and rest["point"]:  # so that the sound points' mistakes of content are told as well
             findings += lint(model.model_validate(rest))
         raise ProfileError(subject, findings) from None
+    origin: dict[str, str] = {}
+    if isinstance(profile, Profile):
+        profile, origin = expanded(profile, subject)
     mistakes = lint(profile)
     if mistakes:
-        raise ProfileError(subject, [*mistakes])
+        raise ProfileError(subject, [*of_templates(mistakes, origin)])
     return profile
 
 

@@ -100,7 +100,7 @@ class AsciiProfile(TextProfile):
         body = write(command, known, self._places[command.name], values)
         return self.framing(command).seal(body_of(command.begins, unit) + body)
 
-    def refusal(self, unit: int, question: bytes) -> bytes:
+    def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         if not self.refusals:
             return b""
         said = body_of(self.refusals[0], unit)

@@ -147,7 +147,7 @@ class TextProfile(AnyProfile):
             chosen = [point for point in members if point.name in wanted]
             if not chosen:
                 continue
-            chosen.sort(key=lambda point: (self.category(point), places[point.name]))
+            chosen.sort(key=lambda p: (self.category(p), sorted(p.tags.items()), places[p.name]))
             every = min(point.every for point in chosen)
             made.append(
                 TextBlock(

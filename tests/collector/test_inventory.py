@@ -1,10 +1,14 @@
 """From settings to numbered points, blocks, units and buses, and what their lines will have to carry."""
 
+import numpy as np
 import pytest
 
+from collector.decode import Decode
+from collector.encode import Encode
 from collector.errors import ConfigError
 from collector.inventory import Inventory, check_load
-from collector.settings import Settings
+from collector.settings import Settings, load_settings
+from collector.types import RawBatch
 from drivers.plan import ASSUMED_RTT_S
 
 METER = """\
@@ -109,6 +113,80 @@ def test_a_point_carries_what_its_profile_says_and_its_own_interval(site):
     assert (energy.category, energy.interval_s) == ("energy", 20.0)
     assert breaker.state
     assert {b.interval_s for b in inventory.blocks} == {2.0, 20.0}
+
+
+PDU = (
+    METER
+    + """
+[[repeat]]
+count = 3
+stride = 1
+tag = "outlet"
+[[repeat.point]]
+name = "current"
+table = "input"
+address = 100
+type = "u16"
+[[repeat.point]]
+name = "load"
+table = "input"
+address = 110
+type = "u16"
+"""
+)
+
+
+def test_the_outlets_of_one_read_are_lines_of_their_own_with_the_sites_tags(site, tmp_path):
+    (tmp_path / "test" / "pdu.toml").write_text(PDU)
+    inventory = site(LINE, m1={"bus": "line", "profile": "test/pdu", "tags": {"row": "r1", "a": "b"}})
+    by_tags = {}
+    for point in inventory.points:
+        by_tags.setdefault(point.tags, []).append(point.name)
+    site_tags = (("a", "b"), ("row", "r1"))
+    assert by_tags[site_tags] == ["voltage", "power", "energy", "breaker"]
+    for n in "123":
+        assert by_tags[("a", "b"), ("outlet", n), ("row", "r1")] == ["current", "load"]
+    (block,) = [b for b in inventory.blocks if b.function == 4]
+    assert (block.address, block.count) == (100, 13)
+    assert [inventory.points[p].name for p in block.points] == ["current", "load"] * 3, (
+        "an outlet's points stand together"
+    )
+    decode, keep = Decode(inventory.points), np.ones(6, np.bool_)
+    decode.set_blocks(inventory.blocks)
+    words = [5, 6, 7, *[0] * 7, 50, 60, 70]
+    number = np.array([inventory.blocks.index(block)], np.int32)
+    one = np.ones(1, np.int64)
+    samples = decode(RawBatch(np.array(words, ">u2").view(np.uint8), number, one - 1, one, one.astype(np.uint8) - 1))
+    encode = Encode(inventory.points, city="c", site="s", gateway="g", spool_id="p", boot_id="b")
+    (row,) = encode(samples, keep, [], 1)
+    lines = row.payload.decode().splitlines()[1:]
+    assert (
+        lines[1]
+        == "power,city=c,site=s,gateway=g,device=m1,a=b,outlet=2,row=r1 current=6,current_q=0i,load=60,load_q=0i 1"
+    )
+    assert len(lines) == 3
+
+
+def test_a_site_may_not_set_a_tag_that_the_profile_sets(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "pdu.toml").write_text(PDU)
+    text = f"""profile_dirs = ["{tmp_path}"]
+[gateway]
+name = "g"
+city = "c"
+site = "s"
+[[bus]]
+name = "b"
+url = "tcp://10.0.0.1"
+[[device]]
+name = "d"
+bus = "b"
+profile = "test/pdu"
+tags = {{ outlet = "1" }}
+"""
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"tags\.outlet.*test/pdu sets this tag itself"):
+        load_settings(tmp_path / "c.toml")
 
 
 def test_devices_of_one_model_share_their_plan_but_no_numbers(site):

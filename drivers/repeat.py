@@ -1,0 +1,121 @@
+"""Repeating blocks of a profile: the points of one outlet, branch or module written once, for all of them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from drivers.errors import ProfileError
+from drivers.formula import FormulaError, Program, compiled, evaluate, names_in
+from drivers.meaning import MAX_POINTS
+from drivers.profile import Point, Profile, Repeat, Template
+
+#: `{n}`, `{4 * n - 3}` in a text of a template.
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_POINT_KEY = re.compile(r"point\[([^\]]*)\](.*)", re.DOTALL)
+
+Finding = tuple[str, str, str]
+
+
+def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
+    """The profile with every instance of its templates among its points; and each instance's template, by name.
+
+    Raises ProfileError naming the templates that cannot be repeated.
+    """
+    total = len(profile.point) + sum(repeat.count * len(repeat.point) for repeat in profile.repeat)
+    if not total:
+        raise ProfileError(subject, [("point", "there is none", "add at least one [[point]] or [[repeat]]")])
+    if total > MAX_POINTS:
+        raise ProfileError(subject, [("repeat", f"makes {total} points, at most {MAX_POINTS}", "a smaller count")])
+    points = list(profile.point)
+    origin: dict[str, str] = {}
+    findings: list[Finding] = []
+    for i, repeat in enumerate(profile.repeat):
+        for template in repeat.point:
+            key = f"repeat[{i}].point[{template.name}]"
+            try:
+                made = [_instance(repeat, template, n) for n in range(repeat.first, repeat.first + repeat.count)]
+            except _Unusable as error:
+                findings.append((f"repeat[{i}].{error.key}" if error.of_repeat else f"{key}.{error.key}", *error.said))
+                continue
+            points += made
+            origin |= {point.name: key for point in made}
+    if findings:
+        raise ProfileError(subject, list(dict.fromkeys(findings)))
+    return profile.model_copy(update={"point": tuple(points), "repeat": ()}), origin
+
+
+def of_templates(findings: Iterable[Finding], origin: dict[str, str]) -> Iterator[Finding]:
+    """Findings with what is said of instances told once, of their template."""
+    told = set()
+    for key, reason, hint in findings:
+        match = _POINT_KEY.fullmatch(key)
+        template = origin.get(match[1]) if match else None
+        if match is None or template is None:
+            yield key, reason, hint
+        elif (template, match[2], hint) not in told:
+            told.add((template, match[2], hint))
+            yield f"{template}{match[2]}", f"{reason} (in {match[1]})", hint
+
+
+class _Unusable(Exception):
+    """A template that gives no point: the key at fault, the reason and the hint."""
+
+    def __init__(self, key: str, reason: str, hint: str, *, of_repeat: bool = False) -> None:
+        self.key, self.said, self.of_repeat = key, (reason, hint), of_repeat
+
+
+def _instance(repeat: Repeat, template: Template, n: int) -> Point:
+    keys: dict[str, Any] = template.model_dump(exclude_unset=True)
+    for key in ("name", "publish_as", "note", "scale_register"):
+        if isinstance(keys.get(key), str):
+            keys[key] = _filled(key, keys[key], n)
+    if repeat.tag is not None:
+        keys.setdefault("publish_as", keys["name"])
+        keys["name"] = f"{repeat.tag}_{n}_{keys['name']}"
+        keys["tags"] = {**keys.get("tags", {}), repeat.tag: str(n)}
+    elif keys["name"] == template.name and repeat.count > 1:
+        hint = "write {n} where its number belongs, or give the repeat a tag"
+        raise _Unusable("name", "is the same for every instance", hint)
+    keys["address"] += _away(repeat, n)
+    try:
+        return Point.model_validate(keys)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else "name"
+        reason = f"{first['input']!r} of instance {n}: {first['msg'].removeprefix('Input ')}"
+        raise _Unusable(key, reason, "see what {n} makes of it") from None
+
+
+def _away(repeat: Repeat, n: int) -> int:
+    """Registers from the template's address to that of instance n."""
+    if repeat.index is None and repeat.stride is None and repeat.count > 1:
+        hint = "registers from one instance to the next"
+        raise _Unusable("stride", "is missing", hint, of_repeat=True)
+    if repeat.index is None:
+        return (n - repeat.first) * (repeat.stride or 0)
+    if repeat.stride is not None:
+        raise _Unusable("index", f"stands beside stride = {repeat.stride}", "one of them", of_repeat=True)
+    try:
+        return _whole(repeat.index, n)
+    except FormulaError as error:
+        raise _Unusable("index", str(error), error.hint, of_repeat=True) from None
+
+
+def _filled(key: str, text: str, n: int) -> str:
+    try:
+        return _PLACE.sub(lambda match: str(_whole(match[1], n)), text)
+    except FormulaError as error:
+        raise _Unusable(key, str(error), error.hint) from None
+
+
+def _whole(text: str, n: int) -> int:
+    program: Program = compiled(text)
+    foreign = [name for name in names_in(program) if name != "n"]
+    if foreign:
+        raise FormulaError(f"{foreign[0]} is unknown here", "n is the number of the instance")
+    value = evaluate(program, {"n": n})
+    if not isinstance(value, int):
+        raise FormulaError(f"{text!r} is {value:g} for n = {n}", "use // to divide whole numbers")
+    return value
