@@ -26,6 +26,7 @@ from collector.pipeline import Pipeline
 from collector.publish import Uplink, UplinkOptions
 from collector.settings import Settings, load_settings
 from collector.settings import Uplink as UplinkSettings
+from collector.splits import Splits
 from collector.spool import Spool
 from drivers.links import Links
 
@@ -43,6 +44,8 @@ STATUS_PER_DEVICE_S = 0.01
 SWEEP_STALL_S = 5.0
 TICK_STALL_S = 30.0
 MB = 1 << 20
+#: Beside the spool's file: which merged reads were refused.
+SPLITS_SUFFIX = ".splits"
 
 
 @dataclass(slots=True)
@@ -83,17 +86,20 @@ class Daemon:
                 if self._proven is None or self._proven is at_work:
                     raise
                 log.error("reload undone, the former configuration goes on; %s", error)
-                inventory = Inventory(self._proven)
+                inventory = self._inventory(self._proven)
         return 0
 
     def _load(self) -> Inventory:
         """The configuration, with everything checked that it names: lines, certificates, secrets."""
         settings = load_settings(self._config)
-        inventory = Inventory(settings)
+        inventory = self._inventory(settings)
         check_load(inventory, str(self._config))
         for uplink in settings.uplink:
             options_from(uplink.broker, client_id="")
         return inventory
+
+    def _inventory(self, settings: Settings) -> Inventory:
+        return Inventory(settings, Splits(Path(settings.spool.path + SPLITS_SUFFIX), self._clock))
 
     def _asked_to_stop(self) -> None:
         if self._wish.stop:
@@ -216,6 +222,7 @@ class Daemon:
         ping_s = notify.watchdog_period_s()
         status_s = max(STATUS_S, STATUS_PER_DEVICE_S * len(settings.device))
         lines_due = status_due = self._clock.mono()
+        splits = pipeline.inventory.splits
         while True:
             now = self._clock.mono()
             stalled = now - pipeline.poller.swept_at > SWEEP_STALL_S or now - pipeline.ticked_at > TICK_STALL_S
@@ -224,6 +231,8 @@ class Daemon:
             if now >= status_due:
                 status_due = now + status_s
                 await self._write_status(settings, health.snapshot())
+                if splits is not None and splits.changed:
+                    await _save(splits)
             if now >= lines_due:
                 lines_due = now + settings.health.interval_s
                 for category, body, points in health.lines():
@@ -239,6 +248,13 @@ class Daemon:
         except OSError as error:
             # Status is a comfort, the data is the duty: say it once per reason and go on.
             _warn_once(f"status file {path}: {error.strerror or error}")
+
+
+async def _save(splits: Splits) -> None:
+    try:
+        await asyncio.to_thread(splits.save)
+    except OSError as error:  # the next start asks once more for what is not there, that is all
+        _warn_once(f"refused reads are not remembered over a restart: {error.strerror or error}")
 
 
 _warned: set[str] = set()

@@ -9,6 +9,7 @@ from typing import Any
 
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
+from collector.splits import Splits
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus, speaking
 from drivers.base import LinkCost
@@ -53,10 +54,11 @@ class BusPlan:
 
 
 class Inventory:
-    """Numbered buses, blocks and points of one configuration."""
+    """Numbered buses, blocks and points of one configuration; `splits`: the reads that are known to be refused."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, splits: Splits | None = None) -> None:
         self.settings = settings
+        self.splits = splits
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
         self.centres = tuple(uplink.centre for uplink in settings.uplink)
@@ -78,6 +80,8 @@ class Inventory:
         if len(pieces) < 2:
             return []
         old = self.blocks[number]
+        if self.splits is not None:
+            self.splits.add((old.device, old.function, old.address, old.count))
         return [self._add_block(profile, piece, numbers, old.device, old.unit) for piece in pieces]
 
     def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
@@ -108,6 +112,8 @@ class Inventory:
         self.points += [PointSpec._make((device.name, m.name, m.category, tags[m.tags], *m[4:])) for m in models]
         cost = link_cost(address, profile.limits.turnaround_s)
         planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
+        if self.splits is not None:
+            planned = [piece for block in planned for piece in self._unrefused(device.name, block, profile)]
         times = [cost.of(b.question(device.unit)) for b in planned]
         load = sum(time_s / b.interval_s for time_s, b in zip(times, planned, strict=True))
         return UnitPlan(
@@ -121,6 +127,18 @@ class Inventory:
             read_s=load / sum(1 / b.interval_s for b in planned),
             round_s=sum(times),
         )
+
+    def _unrefused(self, device: str, block: AnyBlock, profile: AnyProfile) -> list[AnyBlock]:
+        """`block`, or the parts that an earlier run came to."""
+        if not isinstance(block, Block):
+            return [block]
+        assert self.splits is not None
+        if (device, block.function, block.address, block.count) not in self.splits:
+            return [block]
+        pieces = parts_of(block, profile)
+        if len(pieces) < 2:
+            return pieces
+        return [part for piece in pieces for part in self._unrefused(device, piece, profile)]
 
     def _add_block(self, profile: AnyProfile, block: AnyBlock, numbers: dict[str, int], device: str, unit: int) -> int:
         self._plans.append((profile, block, numbers))

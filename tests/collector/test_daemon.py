@@ -27,7 +27,11 @@ def is_fed(systemd: socket.socket, tmp_path: Path, *, sweep_age_s: float, tick_a
     """Whether the daemon feeds the watchdog when the last sweep and the last tick are so old."""
     clock = FakeClock()
     now = clock.mono()
-    pipeline = SimpleNamespace(poller=SimpleNamespace(swept_at=now - sweep_age_s), ticked_at=now - tick_age_s)
+    pipeline = SimpleNamespace(
+        poller=SimpleNamespace(swept_at=now - sweep_age_s),
+        ticked_at=now - tick_age_s,
+        inventory=SimpleNamespace(splits=None),
+    )
     health = SimpleNamespace(snapshot=dict, lines=list)
     settings = Settings.model_validate({"health": {"status_file": str(tmp_path / "status.json")}})
 

@@ -640,11 +640,17 @@ HALF_OPEN = Path(__file__).with_name("half_open.py")
 
 
 @pytest.mark.skipif(subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0, reason="no namespaces")
-@pytest.mark.parametrize(("user_timeout_s", "found"), [(1.0, True), (600.0, False)])
-def test_a_peer_that_vanished_is_found_by_the_user_timeout_only(user_timeout_s, found):
+@pytest.mark.parametrize(
+    ("timeout_s", "found", "secure"),
+    [(1.0, True, False), (1.0, True, True), (300.0, False, False)],
+    ids=["plain", "TLS", "twin"],
+)
+def test_a_peer_that_vanished_is_found_within_two_timeouts_and_not_without(timeout_s, found, secure, authority):
     """In a network of its own, the loopback goes down in mid-poll: nothing is acknowledged and nothing refused."""
-    command = ["unshare", "-rn", sys.executable, str(HALF_OPEN), str(user_timeout_s)]
+    files = [authority.ca, *authority.issue("both", "IP:127.0.0.1")] if secure else []
+    command = ["unshare", "-rn", sys.executable, str(HALF_OPEN), str(timeout_s), *map(str, files)]
     root = Path(__file__).parents[3]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=25, check=False)
     assert result.returncode == 0, result.stderr
     assert ("LinkLost" in result.stdout) == found
+    assert ("ETIMEDOUT" in result.stdout) == found

@@ -39,8 +39,8 @@ def server_context(certificate, key, ca):
     return context
 
 
-def url_to(port, authority, ours=None, **more):
-    files = {"ca": authority.ca} | ({"certificate": ours[0], "key": ours[1]} if ours else {})
+def url_to(port, ca, ours=None, **more):
+    files = {"ca": ca} | ({"certificate": ours[0], "key": ours[1]} if ours else {})
     return f"tls+tcp://127.0.0.1:{port}?{urlencode({**files, **more})}"
 
 
@@ -97,7 +97,7 @@ async def refused(link, sink):
 async def test_a_read_over_mutual_tls_gives_the_data_bytes(authority, pki):
     mine, ours = pki
     async with device(server_context(*mine, authority.ca)) as port:
-        with link_to(url_to(port, authority, ours)) as (link, sink):
+        with link_to(url_to(port, authority.ca, ours)) as (link, sink):
             for request in (ASK, Request(1, 1, 0, 2000), Request(247, 4, 65411, 125)):
                 await succeeds(link, sink, request)
 
@@ -111,7 +111,7 @@ async def test_pymodbus_serves_what_we_ask_over_tls(authority, pki):
     server = ModbusTlsServer(registers, address=("127.0.0.1", port), sslctx=server_context(*mine, authority.ca))
     await server.serve_forever(background=True)
     try:
-        async with await Session.open(url_to(port, authority, ours)) as session:
+        async with await Session.open(url_to(port, authority.ca, ours)) as session:
             assert await session.read(Request(1, 3, 40, 3)) == bytes((0, 40, 0, 41, 0, 42))
             with pytest.raises(DeviceException, match="exception 2"):
                 await session.read(Request(1, 3, 190, 20))
@@ -122,9 +122,9 @@ async def test_pymodbus_serves_what_we_ask_over_tls(authority, pki):
 async def test_the_name_in_the_certificate_may_be_another_than_the_address(authority, pki):
     named = authority.issue("ups-7", "DNS:ups-7.plant.example")
     async with device(server_context(*named, authority.ca)) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             assert "IP address mismatch" in str(await refused(link, sink))
-        with link_to(url_to(port, authority, pki[1], name="ups-7.plant.example")) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1], name="ups-7.plant.example")) as (link, sink):
             await succeeds(link, sink)
 
 
@@ -146,14 +146,14 @@ async def test_a_bad_certificate_is_refused_with_its_reason_and_a_good_one_then_
         questions.append(await reader.read(1))
 
     async with device(server_context(*authority.issue("bad", *names, days=days), authority.ca), serve) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             error = await refused(link, sink)
             assert isinstance(error, LinkUnavailable)
             assert error.args[0].startswith(f"tls+tcp://127.0.0.1:{port}: ")
             assert re.search(reason, str(error))
     assert b"".join(questions) == b"", "nothing was asked"
     async with device(server_context(*pki[0], authority.ca)) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             await succeeds(link, sink)
 
 
@@ -161,7 +161,7 @@ async def test_the_same_link_recovers_when_the_device_gets_a_good_certificate(au
     mine, ours = pki
     expired = server_context(*authority.issue("late", "IP:127.0.0.1", days=-1), authority.ca)
     async with device(expired) as port:
-        with link_to(url_to(port, authority, ours)) as (link, sink):
+        with link_to(url_to(port, authority.ca, ours)) as (link, sink):
             assert isinstance(await refused(link, sink), LinkUnavailable)
     async with device(server_context(*mine, authority.ca), port=port):
         await succeeds(link, sink)
@@ -173,7 +173,7 @@ async def test_our_own_files_are_read_anew_for_each_connection(authority, pki, t
     mine, ours = pki
     mine_now = tmp_path / "now.pem"
     async with device(server_context(*mine, authority.ca)) as port:
-        with link_to(url_to(port, authority, (mine_now, ours[1]))) as (link, sink):
+        with link_to(url_to(port, authority.ca, (mine_now, ours[1]))) as (link, sink):
             assert f"certificate = {mine_now}: cannot be used: No such file" in str(await refused(link, sink))
             mine_now.write_bytes(ours[0].read_bytes())
             await succeeds(link, sink)
@@ -181,7 +181,7 @@ async def test_our_own_files_are_read_anew_for_each_connection(authority, pki, t
 
 async def test_a_device_of_an_unknown_authority_is_refused(authority, pki, tmp_path):
     async with device(server_context(*pki[0], authority.ca)) as port:
-        with link_to(url_to(port, Authority(tmp_path), pki[1])) as (link, sink):
+        with link_to(url_to(port, Authority(tmp_path).ca, pki[1])) as (link, sink):
             assert "self-signed certificate in certificate chain — set ca=" in str(await refused(link, sink))
 
 
@@ -194,14 +194,14 @@ async def test_a_device_that_rejects_us_says_so_and_takes_our_certificate(author
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         wrong = Authority(tmp_path).issue("collector") if stranger else None
-        with link_to(url_to(port, authority, wrong)) as (link, sink):
+        with link_to(url_to(port, authority.ca, wrong)) as (link, sink):
             server = asyncio.get_running_loop().run_in_executor(None, one_handshake, listener, context)
             error = await refused(link, sink)
             assert isinstance(error, LinkUnavailable | LinkLost)
             assert re.search(r"the device rejected us \(.*ALERT.*\) — see certificate=", str(error))
             assert await server is ssl.SSLError
     async with device(context) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             await succeeds(link, sink)
 
 
@@ -223,7 +223,7 @@ async def test_a_connection_that_ends_before_a_word_points_to_the_certificate(au
         """Not one."""
 
     async with device(server_context(*pki[0], authority.ca), serve) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             assert "before it said anything — does the device accept our certificate" in str(await refused(link, sink))
 
 
@@ -236,7 +236,7 @@ async def test_a_plain_device_is_refused_and_hears_no_question_in_plain_text(aut
         await writer.drain()
 
     async with device(None, plain) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             assert "does not speak TLS" in str(await refused(link, sink))
     assert heard[0].startswith(b"\x16\x03\x01"), "a TLS record: ClientHello"
     assert len(heard) == 1, "and no second try without"
@@ -252,7 +252,7 @@ async def test_a_peer_that_stalls_or_ends_the_handshake_is_unavailable(authority
     for serve in (stall, end):
         async with device(None, serve) as port:
             sink = Recorder()
-            link = TlsLink(parse_bus(url_to(port, authority, pki[1])), sink, user_timeout_s=1.0, handshake_s=0.3)
+            link = TlsLink(parse_bus(url_to(port, authority.ca, pki[1])), sink, user_timeout_s=1.0, handshake_s=0.3)
             assert "ended or stalled the handshake" in str(await refused(link, sink))
             link.close()
 
@@ -260,7 +260,7 @@ async def test_a_peer_that_stalls_or_ends_the_handshake_is_unavailable(authority
 async def test_nothing_listening_is_unavailable_with_a_hint(authority, pki):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    with link_to(url_to(port, authority, pki[1])) as (link, sink):
+    with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
         assert "nothing listens there" in str(await refused(link, sink))
 
 
@@ -281,7 +281,7 @@ async def test_a_late_answer_is_thrown_away_and_counted(authority, pki):
         await answer_perfectly(reader, writer)
 
     async with device(server_context(*pki[0], authority.ca), serve) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             link.open()
             assert await sink.next() == "opened"
             link.send(ASK)
@@ -316,7 +316,7 @@ async def test_a_wrong_answer_is_a_typed_error_and_the_next_succeeds(authority, 
         await answer_perfectly(reader, writer)
 
     async with device(server_context(*pki[0], authority.ca), serve) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             link.open()
             assert await sink.next() == "opened"
             link.send(ASK)
@@ -335,14 +335,14 @@ async def test_answers_in_pieces_are_put_together_and_two_at_once_are_told_apart
                 await asyncio.sleep(0.005)
 
     async with device(server_context(*pki[0], authority.ca), serve) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             await succeeds(link, sink)
             await succeeds(link, sink, ASK)
 
 
 async def test_a_closed_link_reports_nothing_more(authority, pki):
     async with device(server_context(*pki[0], authority.ca)) as port:
-        with link_to(url_to(port, authority, pki[1])) as (link, sink):
+        with link_to(url_to(port, authority.ca, pki[1])) as (link, sink):
             link.open()
             link.close()
             await asyncio.sleep(0.1)
@@ -359,7 +359,7 @@ async def test_a_closed_link_reports_nothing_more(authority, pki):
 async def test_the_plain_frames_can_be_traced(authority, pki):
     seen = []
     async with device(server_context(*pki[0], authority.ca)) as port:
-        url = url_to(port, authority, pki[1])
+        url = url_to(port, authority.ca, pki[1])
         async with await Session.open(url, trace=lambda way, data: seen.append((way, data))) as session:
             await session.read(Request(1, 3, 0, 1))
     assert [way for way, _ in seen] == ["tx", "rx"]
