@@ -8,6 +8,10 @@ tls+tcp://HOST[:PORT]?ca=FILE&certificate=FILE&key=FILE[&name=NAME]
                                                    Modbus/TCP Security; port 802 unless given; see `Tls`
 
 What is spoken on a serial port is what the profiles of its devices say: `speaking`.
+
+More settings of a line: `pause_ms=10`, more silence before each question than the protocol asks, for converters that
+are slow to let go of the wires; `rs485=rts` (or `rts-low`), the port's own driver switches the direction with RTS, from
+`rs485_before_ms` before to `rs485_after_ms` after each question.
 """
 
 import difflib
@@ -37,17 +41,36 @@ _KIND_OF_SCHEME: dict[str, Kind] = {
 }
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "tcp": ("baud",),
-    "rtu": ("baud", "parity", "stop", "data"),
-    "rtu+tcp": ("baud",),
-    "raw+tcp": ("baud",),
+    "rtu": ("baud", "parity", "stop", "data", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
+    "rtu+tcp": ("baud", "pause_ms"),
+    "raw+tcp": ("baud", "pause_ms"),
     "tls+tcp": ("ca", "certificate", "key", "name", "baud"),
 }
 _TLS_KEYS = ("ca", "certificate", "key", "name")
 #: Unless given. What is behind a Modbus TCP address only the one who wired it knows.
 _BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600, "tls+tcp": 0}
+#: Longer than any converter holds the wires; a bus is as slow as its pauses.
+MAX_PAUSE_MS = 1000
+#: Linux cuts longer ones (serial_core, RS485_MAX_RTS_DELAY).
+MAX_RTS_MS = 100
+_RTS_LEVELS = {"rts": True, "rts-low": False}
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
 
 Findings = list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rs485:
+    """The port's driver switches a two-wire line to sending with RTS. A USB adapter mostly does so by itself."""
+
+    sending: bool = True  #: level of RTS while sending
+    before_ms: int = 0  #: from the switch to the first bit
+    after_ms: int = 0  #: from the last bit to the switch back
+
+    def __str__(self) -> str:
+        text = next(f"&rs485={name}" for name, level in _RTS_LEVELS.items() if level == self.sending)
+        text += f"&rs485_before_ms={self.before_ms}" if self.before_ms else ""
+        return text + (f"&rs485_after_ms={self.after_ms}" if self.after_ms else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +114,19 @@ class BusAddress:
     data_bits: int = 8
     text: TextLine | None = None  #: None: Modbus is spoken
     tls: Tls | None = None
+    pause_ms: int = 0  #: silence before a question beyond what the protocol asks
+    rs485: Rs485 | None = None
 
     def __str__(self) -> str:
         """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
         if self.kind == "rtu":
-            data = "" if self.data_bits == 8 else f"&data={self.data_bits}"
-            return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{data}"
+            more = "" if self.data_bits == 8 else f"&data={self.data_bits}"
+            more += f"&pause_ms={self.pause_ms}" if self.pause_ms else ""
+            more += str(self.rs485 or "")
+            return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{more}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         settings = {} if self.baud == _BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
+        settings |= {"pause_ms": str(self.pause_ms)} if self.pause_ms else {}
         for key in _TLS_KEYS if self.tls else ():
             settings |= {key: value} if (value := getattr(self.tls, key)) else {}
         return f"{self.kind}://{host}:{self.port}" + (f"?{urlencode(settings, safe='/:')}" if settings else "")
@@ -127,6 +155,11 @@ class BusAddress:
     def character_s(self) -> float:
         """Time of one character on the line."""
         return self.character_bits / self.baud
+
+    @property
+    def pause_s(self) -> float:
+        """Silence before a question beyond what the protocol asks."""
+        return self.pause_ms / 1000
 
 
 def parse_bus(url: str) -> BusAddress:
@@ -158,6 +191,8 @@ def parse_bus(url: str) -> BusAddress:
         stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
         data_bits=_one_of(settings, "data", 8, (8, 7), findings),
         tls=_tls(settings, findings) if kind == "tls+tcp" else None,
+        pause_ms=_up_to(settings, "pause_ms", MAX_PAUSE_MS, findings),
+        rs485=_rs485(settings, findings),
     )
     if findings:
         raise ProfileError(url, findings)
@@ -266,6 +301,26 @@ def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int
     if number not in allowed:
         findings.append((key, f"{text!r} is not possible", f"one of {', '.join(map(str, allowed))}"))
     return number
+
+
+def _up_to(settings: dict[str, str], key: str, most: int, findings: Findings) -> int:
+    text = settings.get(key, "0")
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number <= most:
+        findings.append((key, f"{text!r} is not possible", f"whole milliseconds from 0 to {most}"))
+    return number
+
+
+def _rs485(settings: dict[str, str], findings: Findings) -> Rs485 | None:
+    delays = [_up_to(settings, key, MAX_RTS_MS, findings) for key in ("rs485_before_ms", "rs485_after_ms")]
+    text = settings.get("rs485")
+    if text is None:
+        if any(delays):
+            findings.append(("rs485", "a delay, and no line that switches the direction", "add rs485=rts"))
+        return None
+    if text not in _RTS_LEVELS:
+        findings.append(("rs485", f"{text!r} is not possible", f"one of {', '.join(_RTS_LEVELS)}"))
+    return Rs485(_RTS_LEVELS.get(text, True), *delays)
 
 
 def _parity(settings: dict[str, str], findings: Findings) -> str:

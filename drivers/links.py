@@ -83,6 +83,7 @@ class Links:
             sink,
             baud=address.baud,
             character_s=address.character_s,
+            pause_s=address.pause_s,
             late_s=late_s,
             mono=self._mono,
             alarms=self._alarms,

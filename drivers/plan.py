@@ -72,9 +72,10 @@ def link_cost(address: BusAddress, turnaround_s: float) -> LinkCost:
     if not address.baud:
         return tcp_cost(ASSUMED_RTT_S)
     remote_s = 0.0 if address.kind == "rtu" else ASSUMED_RTT_S
+    turnaround_s += remote_s + address.pause_s
     if address.text is not None:
-        return text_cost(address, turnaround_s + remote_s)
-    return rtu_cost(address.baud, address.character_bits, turnaround_s + remote_s)
+        return text_cost(address, turnaround_s)
+    return rtu_cost(address.baud, address.character_bits, turnaround_s)
 
 
 def rtu_cost(baud: int, char_bits: int = CHARACTER_BITS, turnaround_s: float = 0.0) -> LinkCost:

@@ -16,7 +16,8 @@ _TIMER_SLACK_S = 0.001
 
 
 class RtuLink:
-    """One RTU line. `character_s` is the time of one character on it; see RtuExchange for `late_s`.
+    """One RTU line. `character_s` is the time of one character on it; see RtuExchange for
+    `late_s` and `pause_s`.
 
     `send` may be called at once after an outcome: the link keeps t3.5 itself. The owner's deadline for a request
     is its timeout plus `cost.of(request)`, the time the line needs to carry it.
@@ -29,6 +30,7 @@ class RtuLink:
         *,
         baud: int,
         character_s: float,
+        pause_s: float,
         late_s: float,
         mono: Callable[[], float],
         alarms: Alarms,
@@ -38,11 +40,11 @@ class RtuLink:
         self._trace = trace
         self._sink = sink
         self._mono = mono
-        self._exchange = RtuExchange(baud, late_s, character_s)
+        self._exchange = RtuExchange(baud, late_s, character_s, pause_s)
         self._alarm = alarms.alarm(self._step)
         self._open = False
         self._heard = False  # any byte since the wire was opened
-        fixed_s = (QUESTION_BYTES + _ANSWER_OVERHEAD) * character_s + 2 * gap_s(baud)
+        fixed_s = (QUESTION_BYTES + _ANSWER_OVERHEAD) * character_s + 2 * gap_s(baud) + pause_s
         self.cost = LinkCost(fixed_s=fixed_s, register_s=2 * character_s)
         wire.attach(self)
 

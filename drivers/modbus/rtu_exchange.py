@@ -51,10 +51,10 @@ class RtuExchange:
     """At most one request in flight and the units in quarantine, on a line of `baud`.
 
     start → (when `next_at` is reached) transmit → received … until an outcome, or expire. `character_s` is the time
-    that a character really takes with the settings of the line.
+    that a character really takes with the settings of the line; `pause_s` is silence before a question beyond t3.5.
     """
 
-    def __init__(self, baud: int, late_s: float, character_s: float | None = None) -> None:
+    def __init__(self, baud: int, late_s: float, character_s: float | None = None, pause_s: float = 0.0) -> None:
         self.late = 0  #: frames thrown away: late, or of a unit that was not asked
         self.strays = 0  #: bytes thrown away that belonged to no frame
         self.look_at: float | None = None  #: nothing that comes before is worth a wake-up; None: every byte may be
@@ -62,7 +62,7 @@ class RtuExchange:
         self._character_s = CHARACTER_BITS / baud if character_s is None else character_s
         self._early_s = max(EARLY_S, EARLY_CHARACTERS * self._character_s)
         self._turnarounds = Turnarounds()
-        self._gap_s = gap_s(baud)
+        self._gap_s = gap_s(baud) + pause_s
         self._quiet_s = quiet_s(baud)
         self._question_s = QUESTION_BYTES * CHARACTER_BITS / baud
         self._expected: dict[int, Request] = {}

@@ -3,14 +3,16 @@
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import termios
 from contextlib import suppress
 from pathlib import Path
 
 import serial
+from serial.rs485 import RS485Settings
 
-from drivers.address import BusAddress, TextLine
+from drivers.address import BusAddress, Rs485, TextLine
 from drivers.errors import LinkError, LinkLost, LinkUnavailable
 from drivers.modbus.reasons import reason_and_hint
 from drivers.wires.base import WireOwner
@@ -21,6 +23,10 @@ READ_BYTES = 512
 #: root could open one again. A real port forgets it with its last user.
 PSEUDO_TERMINALS = range(136, 144)
 BY_ID = Path("/dev/serial/by-id")
+SYSFS = Path("/sys/class/tty")
+#: An adapter that holds bytes for longer than this was not, or could not be, put into its low-latency mode.
+LOW_LATENCY_MS = 1
+log = logging.getLogger(__name__)
 
 _OWNED = "another program owns the port, and two masters on one bus disturb each other: see fuser -v {path}"
 _HINTS = {
@@ -44,6 +50,7 @@ class SerialWire:
         self._opening: asyncio.Future[serial.Serial] | None = None
         self._port: serial.Serial | None = None
         self._listening = False
+        self._warned = False  # of an adapter that holds bytes: once, not at each reopening
 
     def attach(self, owner: WireOwner) -> None:
         self._owner = owner
@@ -112,8 +119,18 @@ class SerialWire:
             raise error
         else:
             self._port = opening.result()
+            self._warn_of_latency()
             self.listen()
             self._owner.wire_opened()
+
+    def _warn_of_latency(self) -> None:
+        held_ms = held_bytes_ms(self._address.path)
+        if held_ms > LOW_LATENCY_MS and not self._warned:
+            self._warned = True
+            hint = 'a udev rule can: SUBSYSTEM=="usb-serial", ATTR{latency_timer}="1"'
+            log.warning(
+                "%s: the adapter holds bytes for %d ms and cannot be told not to — %s", self.subject, held_ms, hint
+            )
 
     def _readable(self) -> None:
         assert self._port is not None
@@ -150,17 +167,22 @@ def open_port(address: BusAddress) -> serial.Serial:
     except (OSError, ValueError, termios.error) as error:
         raise _unavailable(address, error) from error
     try:
+        if address.rs485 is not None:
+            _switch_direction(port, address, address.rs485)
         if os.major(os.fstat(port.fd).st_rdev) not in PSEUDO_TERMINALS:
             fcntl.ioctl(port.fd, termios.TIOCEXCL)  # the lock above binds only programs that ask for it
         settings = termios.tcgetattr(port.fd)
         settings[6][termios.VMIN] = 1  # so that no bytes is EAGAIN, and b"" only a hang-up
         termios.tcsetattr(port.fd, termios.TCSANOW, settings)
+    except LinkUnavailable:
+        port.close()
+        raise
     except (OSError, termios.error) as error:
         port.close()
         raise _unavailable(address, error) from error
     if address.text is not None:
         _set_levels(port, address.text)
-    with suppress(ValueError, OSError):  # not every driver can; USB adapters then hold bytes for up to 16 ms
+    with suppress(ValueError, OSError):  # only some drivers know it; see held_bytes_ms
         port.set_low_latency_mode(True)
     return port
 
@@ -172,6 +194,30 @@ def _set_levels(port: serial.Serial, line: TextLine) -> None:
             port.dtr = line.dtr
         if line.rts is not None:
             port.rts = line.rts
+
+
+def held_bytes_ms(path: str) -> int:
+    """How long the adapter at `path` holds bytes to collect more of them; 0 where the driver has no such timer."""
+    name = Path(path).resolve().name
+    try:
+        return int((SYSFS / name / "device" / "latency_timer").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _switch_direction(port: serial.Serial, address: BusAddress, wanted: Rs485) -> None:
+    settings = RS485Settings(
+        rts_level_for_tx=wanted.sending,
+        rts_level_for_rx=not wanted.sending,
+        delay_before_tx=wanted.before_ms / 1000,
+        delay_before_rx=wanted.after_ms / 1000,
+    )
+    try:
+        port.rs485_mode = settings
+    except ValueError as error:
+        reason = "the driver of this port cannot switch the direction of an RS-485 line"
+        hint = "most USB adapters do it themselves: remove rs485="
+        raise LinkUnavailable(f"{address}: {reason} — {hint}") from error
 
 
 def close_port(port: serial.Serial) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, BusAddress, Tls, parse_bus
+from drivers.address import BAUDS, BusAddress, Rs485, Tls, parse_bus
 from drivers.errors import ProfileError
 
 
@@ -34,6 +34,19 @@ def test_a_secure_address_has_port_802_and_names_its_files():
     assert address.tls == Tls("/etc/c/ca.pem", "/etc/c/gw.pem", "/etc/c/gw.key", "ups-7")
     assert parse_bus("tls+tcp://ups-7.hall:8802").tls == Tls()
     assert not address.is_serial
+
+
+def test_a_line_may_need_more_silence_than_the_protocol_asks():
+    assert parse_bus("serial:///dev/ttyS1?pause_ms=10").pause_s == 0.01
+    assert str(parse_bus("rtu+tcp://h:4001?pause_ms=10")) == "rtu+tcp://h:4001?pause_ms=10"
+
+
+def test_the_driver_of_a_port_may_be_told_to_switch_the_direction():
+    address = parse_bus("serial:///dev/ttyS1?rs485=rts-low&rs485_before_ms=1&rs485_after_ms=2")
+    assert address.rs485 == Rs485(sending=False, before_ms=1, after_ms=2)
+    assert parse_bus("serial:///dev/ttyS1?rs485=rts").rs485 == Rs485()
+    assert parse_bus("serial:///dev/ttyS1").rs485 is None
+    assert parse_bus(str(address)) == address
 
 
 def test_an_ipv6_address_is_written_in_brackets_and_printed_so():
@@ -74,6 +87,12 @@ def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
         ("serial://", "path", "write serial:///dev/ttyUSB0"),
         ("serial:///dev/x?buad=9600", "buad", "did you mean baud?"),
         ("serial:///dev/x?colour=red", "colour", "known: baud, parity, stop, data"),
+        ("serial:///dev/x?pause_ms=1001", "pause_ms", "from 0 to 1000"),
+        ("serial:///dev/x?pause_ms=-1", "pause_ms", "from 0 to 1000"),
+        ("serial:///dev/x?rs485=yes", "rs485", "one of rts, rts-low"),
+        ("serial:///dev/x?rs485=rts&rs485_before_ms=101", "rs485_before_ms", "from 0 to 100"),
+        ("serial:///dev/x?rs485_after_ms=5", "rs485", "add rs485=rts"),
+        ("rtu+tcp://h:4001?rs485=rts", "rs485", "known: baud, pause_ms"),
         ("serial:///dev/x?baud=9601", "baud", "one of 300"),
         ("serial:///dev/x?baud=-1", "baud", "one of 300"),
         ("serial:///dev/x?baud=²", "baud", "one of 300"),

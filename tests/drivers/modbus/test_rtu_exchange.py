@@ -69,6 +69,13 @@ def test_a_request_waits_for_the_gap_after_the_end_of_our_own_transmission():
     assert exchange.next_at() == pytest.approx(now + 8 * 11 / BAUD + gap_s(BAUD))
 
 
+def test_a_line_that_needs_more_silence_than_t35_gets_it():
+    exchange = RtuExchange(BAUD, LATE_S, pause_s=0.01)
+    now = succeeds(exchange, ASK, NOW)
+    exchange.start(OTHER)
+    assert exchange.next_at() == pytest.approx(now + gap_s(BAUD) + 0.01)
+
+
 def test_a_byte_that_comes_while_waiting_starts_the_gap_again():
     exchange = line()
     now = succeeds(exchange, ASK, NOW)

@@ -5,14 +5,19 @@ import fcntl
 import os
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import serial
 
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable
-from drivers.wires.serial_port import close_port, open_port
+from drivers.wires import serial_port
+from drivers.wires.serial_port import SerialWire, close_port, open_port
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 TIOCGEXCL = 0x80045440  # asm-generic/ioctls.h; not in termios
@@ -57,3 +62,70 @@ def test_a_missing_port_is_named_as_missing() -> None:
     with pytest.raises(LinkUnavailable, match="no such port") as failed:
         open_port(parse_bus("serial:///dev/ttyNONE"))
     assert failed.value.__cause__.errno == errno.ENOENT
+
+
+#: linux/serial.h, struct serial_rs485: flags, delay before sending, delay after, in milliseconds
+TIOCSRS485 = 0x542F
+ENABLED, RTS_ON_SEND, RTS_AFTER_SEND = 1, 2, 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("rs485=rts", (ENABLED | RTS_ON_SEND, 0, 0)),
+        ("rs485=rts-low", (ENABLED | RTS_AFTER_SEND, 0, 0)),
+        *(
+            (f"rs485=rts&rs485_before_ms={ms}&rs485_after_ms={100 - ms}", (ENABLED | RTS_ON_SEND, ms, 100 - ms))
+            for ms in (1, 29, 57)  # which as seconds are no exact binary fractions
+        ),
+    ],
+)
+def test_the_driver_is_told_how_to_switch_the_direction(
+    line: str, settings: str, told: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No pseudo-terminal can: what the kernel would be told is looked at on its way."""
+    seen = []
+    real = fcntl.ioctl
+
+    def ioctl(fd: int, request: int, *argument: "array[int]") -> int:
+        if request not in (TIOCSRS485, TIOCSRS485 - 1):
+            return real(fd, request, *argument)
+        if request == TIOCSRS485:
+            seen.append(tuple(argument[0][:3]))
+        return 0
+
+    monkeypatch.setattr(serial.serialposix.fcntl, "ioctl", ioctl)
+    close_port(open_port(parse_bus(f"serial://{line}?{settings}")))
+    assert set(seen) == {told}
+
+
+def test_a_port_that_cannot_switch_the_direction_is_unavailable_and_free_again(line: str) -> None:
+    with pytest.raises(LinkUnavailable, match="remove rs485="):
+        open_port(parse_bus(f"serial://{line}?rs485=rts"))
+    close_port(open_port(parse_bus(f"serial://{line}")))
+
+
+@pytest.mark.parametrize(("timer_ms", "warnings"), [("16\n", 1), ("1\n", 0), (None, 0)])
+async def test_an_adapter_that_holds_bytes_is_named_once(
+    line: str,
+    timer_ms: str | None,
+    warnings: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only FTDI's driver has such a timer, and says in sysfs what it is set to."""
+    if timer_ms is not None:
+        device = tmp_path / Path(line).name / "device"
+        device.mkdir(parents=True)
+        (device / "latency_timer").write_text(timer_ms)
+    monkeypatch.setattr(serial_port, "SYSFS", tmp_path)
+    opened: list[str] = []
+    owner = SimpleNamespace(wire_opened=lambda: opened.append(line))
+    wire = SerialWire(parse_bus(f"serial://{line}"))
+    wire.attach(owner)
+    for count in (1, 2):
+        wire.open()
+        await until(lambda count=count: len(opened) == count)
+        wire.close()
+    assert len([r for r in caplog.records if "holds bytes for 16 ms" in r.message]) == warnings

@@ -1,0 +1,163 @@
+"""The daemon's own poller and RTU link on a line in virtual time: an hour of a bus in seconds, to the microsecond.
+
+Everything above the wire is what runs in the daemon; the wire, its units and the clock are made here.
+"""
+
+import random
+import struct
+from collections import Counter, deque
+
+from collector.clock import FakeClock
+from collector.poll import Poller
+from collector.poll.intake import Intake
+from collector.poll.unit import Breaker, Unit
+from drivers.address import BusAddress
+from drivers.base import Link, Sink
+from drivers.links import LATE_FACTOR, MIN_LATE_S
+from drivers.modbus.link_rtu import RtuLink
+from drivers.modbus.rtu import QUESTION_BYTES, seal
+from drivers.modbus.rtu_exchange import CHARACTER_BITS, gap_s
+from drivers.wires.alarm import NEVER, Alarms
+from drivers.wires.base import WireOwner
+
+#: From the end of a question to the begin of the answer: the unit's own, within these.
+TURNAROUND_S = (0.01, 0.04)
+#: How much later than its own usual turnaround a unit may answer.
+JITTER_S = 0.003
+#: The intake is emptied this often, as a tick of the pipeline does.
+TAKE_EVERY_S = 1.0
+
+
+class VirtualAlarms(Alarms):
+    """Alarms that ring when the virtual time is told to be there."""
+
+    @property
+    def next_at(self) -> float:
+        return self._waiting[0][0] if self._waiting else NEVER
+
+    def ring(self) -> None:
+        self._rang()
+
+    def _program(self, at: float) -> None:
+        self._programmed = at
+
+
+class VirtualWire:
+    """A line of `baud` with units that answer everything they are asked, except those in `dead`."""
+
+    remote = False
+
+    def __init__(self, address: BusAddress, clock: FakeClock, random_: random.Random) -> None:
+        self.subject = str(address)
+        self.dead: set[int] = set()
+        self.asked = Counter[int]()
+        self.early_gaps = 0  #: questions that did not keep t3.5
+        self._gap_s = gap_s(address.baud)
+        self._character_s = CHARACTER_BITS / address.baud
+        self._clock = clock
+        self._random = random_
+        self._owner: WireOwner | None = None
+        self._bytes: deque[tuple[float, int]] = deque()  # when each is complete
+        self._opened_at = NEVER
+        self._listening = True
+        self._busy_until = 0.0
+        self._turnaround_s: dict[int, float] = {}
+
+    def attach(self, owner: WireOwner) -> None:
+        self._owner = owner
+
+    def open(self) -> None:
+        self._opened_at = self._clock.mono()
+
+    def close(self) -> None:
+        self._opened_at = NEVER
+
+    def rest(self) -> None:
+        self._listening = False
+
+    def listen(self) -> None:
+        self._listening = True
+
+    def waiting_bytes(self) -> bytes:
+        held = bytearray()
+        while self._bytes and self._bytes[0][0] <= self._clock.mono():
+            held.append(self._bytes.popleft()[1])
+        return bytes(held)
+
+    def write(self, frame: bytes) -> None:
+        now = self._clock.mono()
+        self.early_gaps += now < self._busy_until + self._gap_s - 1e-9
+        unit, function, _, count = struct.unpack(">BBHH", frame[:6])
+        self.asked[unit] += 1
+        self._busy_until = now + QUESTION_BYTES * self._character_s
+        if unit in self.dead:
+            return
+        usual = self._turnaround_s.setdefault(unit, self._random.uniform(*TURNAROUND_S))
+        begin = self._busy_until + max(self._gap_s, usual) + self._random.uniform(0, JITTER_S)
+        answer = seal(unit, bytes((function, 2 * count)) + bytes(2 * count))
+        self._bytes += [(begin + (i + 1) * self._character_s, byte) for i, byte in enumerate(answer)]
+        self._busy_until = begin + len(answer) * self._character_s
+
+    @property
+    def next_at(self) -> float:
+        """When the wire has something to report."""
+        arrives = self._bytes[0][0] if self._listening and self._bytes else NEVER
+        return min(arrives, self._opened_at)
+
+    def report(self) -> None:
+        assert self._owner is not None
+        if self._opened_at <= self._clock.mono():
+            self._opened_at = NEVER
+            self._owner.wire_opened()
+        elif self._listening and (held := self.waiting_bytes()):
+            self._owner.wire_received(held)
+
+
+class VirtualBus:
+    """One bus of `plan` (an Inventory) under the daemon's poller. `go` lets time pass."""
+
+    def __init__(self, plan, breaker: Breaker, seed: int = 1) -> None:
+        self.clock = FakeClock()
+        self._random = random.Random(seed)
+        self._alarms = VirtualAlarms(self.clock.mono)
+        self._intake = Intake(1 << 20)
+        self._take_at = self.clock.mono()
+        self._poller = Poller(plan, self, self._intake, self.clock, breaker, self._random.random)
+        (self._bus,) = self._poller.buses
+
+    def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link:
+        """The link factory of the poller."""
+        self.wire = VirtualWire(address, self.clock, self._random)
+        return RtuLink(
+            self.wire,
+            sink,
+            baud=address.baud,
+            character_s=self.wire._character_s,
+            pause_s=address.pause_s,
+            late_s=max(MIN_LATE_S, LATE_FACTOR * timeout_s) if late_s is None else late_s,
+            mono=self.clock.mono,
+            alarms=self._alarms,
+        )
+
+    @property
+    def units(self) -> list[Unit]:
+        return self._bus.units
+
+    def go(self, seconds: float) -> None:
+        end = self.clock.mono() + seconds
+        while True:
+            at = min(self._alarms.next_at, self.wire.next_at, self._poller._next_sweep[0], self._take_at)
+            if at >= end:
+                self.clock.advance(max(0.0, end - self.clock.mono()))
+                return
+            self.clock.advance(max(0.0, at - self.clock.mono()))
+            now = self.clock.mono()
+            if self.wire.next_at <= now:
+                self.wire.report()
+            if self._alarms.next_at <= now:
+                self._alarms.ring()
+            if self._poller._next_sweep[0] <= now:
+                self._poller.sweep()
+            if self._take_at <= now:
+                self._take_at = now + TAKE_EVERY_S
+                self._intake.take()
