@@ -30,7 +30,7 @@ class UnitPlan:
     unit: int
     profile: str
     timeout_s: float
-    turnaround_s: float  #: that its profile says
+    turnaround_s: float  #: that its settings or its profile say
     blocks: tuple[int, ...]
     load: float  #: share of the line's time that it needs
     read_s: float  #: the line's time of one read, in the mean
@@ -68,9 +68,8 @@ class Inventory:
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
         self._profile = cache(lambda name: load_profile(name, settings.profile_search))
         self._spec = cache(lambda name, point, interval_s: _spec(self._profile(name), point, interval_s))
-        self._planned = cache(
-            lambda name, interval_s, cost, points: plan_any(self._profile(name), interval_s, cost, points)
-        )
+        self._limited = cache(lambda name, max_registers: _limited(self._profile(name), max_registers))
+        self._planned = cache(lambda name, most, *asked: plan_any(self._limited(name, most), *asked))
         self.buses = [self._bus(bus, settings) for bus in settings.bus]
 
     def split(self, number: int) -> list[int]:
@@ -104,14 +103,15 @@ class Inventory:
         )
 
     def _unit(self, device: Device, bus: Bus, address: BusAddress) -> UnitPlan:
-        profile = self._profile(device.profile)
+        profile = self._limited(device.profile, device.max_registers)
+        turnaround_s = profile.limits.turnaround_s if device.turnaround_s is None else device.turnaround_s
         chosen = [p for p in profile.point if device.points is None or p.name in device.points]
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         models = [self._spec(device.profile, p.name, device.interval_s) for p in chosen]
         tags = {own: tuple(sorted({**device.tags, **dict(own)}.items())) for own in {m.tags for m in models}}
         self.points += [PointSpec._make((device.name, m.name, m.category, tags[m.tags], *m[4:])) for m in models]
-        cost = link_cost(address, profile.limits.turnaround_s)
-        planned = self._planned(device.profile, device.interval_s, cost, tuple(numbers))
+        cost = link_cost(address, turnaround_s)
+        planned = self._planned(device.profile, device.max_registers, device.interval_s, cost, tuple(numbers))
         if self.splits is not None:
             planned = [piece for block in planned for piece in self._unrefused(device.name, block, profile)]
         times = [cost.of(b.question(device.unit)) for b in planned]
@@ -120,8 +120,8 @@ class Inventory:
             device=device.name,
             unit=device.unit,
             profile=device.profile,
-            timeout_s=bus.timeout_s or profile.limits.timeout_s,
-            turnaround_s=profile.limits.turnaround_s,
+            timeout_s=device.timeout_s or bus.timeout_s or profile.limits.timeout_s,
+            turnaround_s=turnaround_s,
             blocks=tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned),
             load=load,
             read_s=load / sum(1 / b.interval_s for b in planned),
@@ -161,6 +161,13 @@ class Inventory:
             )
         )
         return len(self.blocks) - 1
+
+
+def _limited(profile: AnyProfile, max_registers: int | None) -> AnyProfile:
+    """`profile` for a device that can be asked for this many registers at once; its longest point fits into them."""
+    if max_registers is None or not isinstance(profile, Profile):
+        return profile
+    return profile.model_copy(update={"limits": profile.limits.model_copy(update={"max_registers": max_registers})})
 
 
 def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:

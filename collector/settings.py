@@ -13,7 +13,7 @@ from collector.errors import ConfigError, Finding
 from drivers.address import parse_bus, speaking
 from drivers.errors import ProfileError
 from drivers.meaning import AnyProfile
-from drivers.profile import load_profile
+from drivers.profile import Profile, load_profile
 
 #: Tags the collector sets itself; `time` is dropped by InfluxDB.
 RESERVED_TAGS = frozenset({"city", "site", "gateway", "device", "time"})
@@ -79,7 +79,9 @@ class Bus(Strict):
     name: Name  #: what devices call it
     #: tcp://host:port (with ?baud=9600 when a gateway has a serial line of that speed behind it),
     #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600, raw+tcp://host:port?baud=9600,
-    #: tls+tcp://host:port?ca=FILE&certificate=FILE&key=FILE
+    #: tls+tcp://host:port?ca=FILE&certificate=FILE&key=FILE; a serial line also takes stop=2, data=7, pause_ms=10 (more
+    #: silence before each question) and rs485=rts or rts-low (the port's driver switches the direction) with
+    #: rs485_before_ms and rs485_after_ms
     url: str
     timeout_s: Seconds | None = None  #: None: the profile's
     late_s: Seconds | None = None  #: how late an answer may come on a line without transaction ids
@@ -96,6 +98,10 @@ class Device(Strict):
     #: between two reads; a profile may ask some of its points less often
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
     points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  #: None: all of the profile
+    timeout_s: Seconds | None = None  #: None: the bus's, else the profile's; the line's own time comes on top
+    turnaround_s: Annotated[float, Field(ge=0, le=5)] | None = None  #: its usual thinking time; None: the profile's
+    #: None: the profile's; less where a converter on its way cannot carry a whole answer; Modbus only
+    max_registers: Annotated[int, Field(ge=1, le=125)] | None = None
     tags: dict[str, str] = Field(default={})  #: the site's own, such as room, rack or feed
 
 
@@ -293,6 +299,7 @@ def _profile_findings(
     wanted = device.get("points")
     own = sorted({tag for point in profile.point for tag in point.tags} & set(device.get("tags") or ()))
     return [
+        *_length_findings(device.get("max_registers"), profile, f"{key}.max_registers", file),
         *(Finding(file, f"{key}.tags.{tag}", "", f"{name} sets this tag itself", "rename it") for tag in own),
         *(
             Finding(file, f"{key}.points", repr(p), f"{name} has no such point", f"see: collector profile show {name}")
@@ -300,3 +307,16 @@ def _profile_findings(
             if not isinstance(p, str) or p not in known
         ),
     ]
+
+
+def _length_findings(most: object, profile: AnyProfile, key: str, file: str) -> list[Finding]:
+    """A limit of the reads that a device's points do not fit into."""
+    if not isinstance(most, int):
+        return []
+    if not isinstance(profile, Profile):
+        return [Finding(file, key, str(most), f"{profile.protocol} has no registers", "remove it")]
+    longest = max((point for point in profile.point if not point.is_bool), key=lambda p: p.length, default=None)
+    if longest is None or longest.length <= most:
+        return []
+    reason = f"the point {longest.name} alone has {longest.length} registers"
+    return [Finding(file, key, str(most), reason, f"at least {longest.length}")]

@@ -19,8 +19,8 @@ NOTE = "<!-- Written by scripts/generate. Do not edit: change the code beside wh
 
 #: Models that several tables use; each has one section, and the tables point to it.
 SHARED = {Broker: "broker", Tls: "tls", Secret: "secret"}
-#: A key of a model with the `#:` comment behind it or on the line above it.
-_MEANING = re.compile(r"^(?:    #: (?P<above>.+)\n)?    (?P<key>\w+): [^\n]*?(?:  #: (?P<behind>.+))?$", re.MULTILINE)
+#: A key of a model with the `#:` comment behind it or on the lines above it.
+_MEANING = re.compile(r"^(?P<above>(?:    #: .+\n)+)?    (?P<key>\w+): [^\n]*?(?:  #: (?P<behind>.+))?$", re.MULTILINE)
 
 
 # --- docs/cli.md
@@ -128,7 +128,11 @@ def _row(model: type[BaseModel], key: str, field: Any, schema: dict[str, Any]) -
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """For each key its `#:` comment in the source."""
     found = _MEANING.finditer(inspect.getsource(model))
-    return {match["key"]: text for match in found if (text := match["behind"] or match["above"])}
+    return {match["key"]: text for match in found if (text := match["behind"] or _joined(match["above"]))}
+
+
+def _joined(comment: str | None) -> str:
+    return " ".join(line.removeprefix("    #: ") for line in (comment or "").splitlines())
 
 
 def _literal(value: Any) -> str:

@@ -39,7 +39,9 @@ class TextLink:
         self._settle_s = line.settle_s
         self._mono = mono
         self._trace = trace
-        self._exchange = TextExchange(gap_s=line.gap_s + address.pause_s, late_s=late_s, character_s=address.character_s)
+        self._exchange = TextExchange(
+            gap_s=line.gap_s + address.pause_s, late_s=late_s, character_s=address.character_s
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
         self._open = False

@@ -309,6 +309,20 @@ def test_deadlines_come_from_the_profile_unless_the_bus_says_otherwise(site):
     assert bus.timeout_s == 1.0, "the line's is the longest"
 
 
+def test_a_device_may_have_a_deadline_and_a_turnaround_of_its_own(site):
+    slow = {"bus": "line", "unit": 2, "timeout_s": 3.0, "turnaround_s": 0.4}
+    (bus,) = site(LINE, m1={"bus": "line"}, m2=slow).buses
+    assert [(unit.timeout_s, unit.turnaround_s) for unit in bus.units] == [(0.7, 0.05), (3.0, 0.4)]
+    assert bus.timeout_s == 3.0
+    assert bus.units[1].read_s == pytest.approx(bus.units[0].read_s + 0.35)
+
+
+def test_a_device_may_be_asked_for_fewer_registers_at_once_than_its_model_bears(site):
+    wide = {"bus": "line", "profile": "test/wide", "turnaround_s": 0.2}
+    inventory = site(LINE, all={**wide, "unit": 1}, few={**wide, "unit": 2, "max_registers": 20})
+    assert [[inventory.blocks[b].count for b in unit.blocks] for unit in inventory.buses[0].units] == [[40], [1, 1]]
+
+
 def test_a_bus_may_be_empty(site):
     inventory = site({**LINE, "spare": "tcp://192.0.2.1"}, m1={"bus": "line"})
     assert inventory.buses[1].units == ()

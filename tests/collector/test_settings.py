@@ -171,3 +171,10 @@ def test_a_credential_outside_of_systemd_says_what_to_do(monkeypatch):
 def test_a_secret_names_exactly_one_place():
     with pytest.raises(ValueError, match="exactly one"):
         Secret(env="A", file="b")
+
+
+def test_fewer_registers_at_once_than_a_point_is_long_are_refused_with_the_point(tmp_path):
+    (found,) = findings_of(tmp_path, GOOD + "max_registers = 1\n")
+    assert (found.key, found.hint) == ("device[0].max_registers", "at least 2")
+    assert "alone has 2 registers" in found.reason
+    assert load_settings(write(tmp_path, GOOD + "max_registers = 2\n")).device[0].max_registers == 2
