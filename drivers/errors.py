@@ -10,6 +10,7 @@
     │   │   └── OtherUnit    a sound answer, but of another unit
     │   └── DeviceException  the device answered "no", with a Modbus exception code
     │       └── Refused      the same in a text protocol, with that protocol's own code
+    │           └── AskAgain the device wants the question once more, at once
     └── ProfileError         a profile or address string that cannot be used (permanent)
 
 `retryable` tells whether the same request may succeed later.
@@ -99,6 +100,14 @@ class Refused(DeviceException):
         self.code = code
         self.retryable = retryable
         DeviceError.__init__(self, reason)
+
+
+class AskAgain(Refused):
+    """The device wants the question once more, at once: as it was (`question` None), or another one from now on."""
+
+    def __init__(self, code: int, reason: str, question: bytes | None) -> None:
+        self.question = question
+        super().__init__(code, reason, retryable=True)
 
 
 class ProfileError(DriverError):

@@ -9,9 +9,10 @@ from drivers.meaning import AnyProfile
 
 #: protocol, as a profile writes it → module and class of its model
 MODELS: dict[str, tuple[str, str]] = {
+    "ascii": ("drivers.ascii.profile", "AsciiProfile"),
     "megatec": ("drivers.megatec.profile", "MegatecProfile"),
     "modbus": ("drivers.profile", "Profile"),
-    "ascii": ("drivers.ascii.profile", "AsciiProfile"),
+    "ydt1363": ("drivers.ydt1363.profile", "YdtProfile"),
 }
 
 

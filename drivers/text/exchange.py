@@ -9,7 +9,7 @@ like the answer to the next question. Three rules keep it from becoming a wrong 
 - after a damaged frame its unit is in quarantine too: the damage may have been noise before the true answer.
 """
 
-from drivers.errors import BadFrame, DeviceError, DeviceException, OtherUnit
+from drivers.errors import AskAgain, BadFrame, DeviceError, DeviceException, OtherUnit
 from drivers.text.command import Command
 
 #: What nobody asked for is held up to this, to tell a late answer from noise.
@@ -34,6 +34,8 @@ class TextExchange:
         self._late_s = late_s
         self._character_s = character_s
         self._transmitted = False
+        self._repeated = False  # the question in flight was asked a second time
+        self._revised: dict[Command, bytes] = {}  # what a unit wants to be asked instead
         self._overdue: dict[int, tuple[float, Command]] = {}  # unit → end of its quarantine, what it was asked
         self._buffer = bytearray()
         self._echo = b""  # of the question; what is left of it to be expected
@@ -52,7 +54,7 @@ class TextExchange:
         if self.asked is not None:
             raise RuntimeError(f"unit {command.unit} asked while unit {self.asked.unit} is")
         self.asked = command
-        self._transmitted = False
+        self._transmitted = self._repeated = False
 
     def next_at(self) -> float | None:
         """When to call `transmit` (while `waiting`) or `silence`; None: only bytes can change anything."""
@@ -66,7 +68,7 @@ class TextExchange:
     def transmit(self, now: float) -> bytes:
         """The bytes to write now; b"": none, only listen. What was received must have been given to `received`."""
         assert self.asked is not None
-        question = self.asked.question
+        question = self._revised.get(self.asked, self.asked.question)
         if question:
             self._discard()
             self._busy_until = now + len(question) * self._character_s
@@ -111,7 +113,7 @@ class TextExchange:
         """The deadline passed. False: the question was never transmitted, because the line was never silent."""
         if self.asked is None:
             return True
-        transmitted = self._transmitted
+        transmitted = self._transmitted or self._repeated
         self._forget(now)
         return transmitted
 
@@ -156,6 +158,13 @@ class TextExchange:
             self._overdue.pop(other.unit, None)
         except BadFrame as error:
             self._damage = error
+        except AskAgain as refusal:
+            if self._repeated:
+                self._done()
+                return refusal
+            if refusal.question is not None:
+                self._revised[command] = refusal.question
+            self._repeated, self._transmitted = True, False
         except DeviceException as error:
             self._done()
             return error
