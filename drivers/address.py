@@ -1,7 +1,8 @@
 """The address of a bus as a user writes it.
 
 tcp://HOST[:PORT][?baud=9600]                      Modbus TCP; port 502 unless given; baud of a serial line behind it
-serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol on a serial port
+serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol on a serial port; &dtr=1&rts=0 hold
+                                                   the control lines, from which some interfaces take their power
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
 raw+tcp://HOST:PORT[?baud=9600]                    a text protocol through a serial server
 tls+tcp://HOST[:PORT]?ca=FILE&certificate=FILE&key=FILE[&name=NAME]
@@ -41,7 +42,7 @@ _KIND_OF_SCHEME: dict[str, Kind] = {
 }
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "tcp": ("baud",),
-    "rtu": ("baud", "parity", "stop", "data", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
+    "rtu": ("baud", "parity", "stop", "data", "dtr", "rts", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
     "rtu+tcp": ("baud", "pause_ms"),
     "raw+tcp": ("baud", "pause_ms"),
     "tls+tcp": ("ca", "certificate", "key", "name", "baud"),
@@ -80,8 +81,6 @@ class TextLine:
     protocol: str
     settle_s: float = 0.0  #: from opening the port to the first question
     gap_s: float = 0.0  #: silence before each question
-    dtr: bool | None = None  #: level of the control line while the port is open; None: as the system sets it
-    rts: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +111,8 @@ class BusAddress:
     parity: str = "N"  #: N, E or O
     stop_bits: int = 1
     data_bits: int = 8
+    dtr: bool | None = None  #: level of the control line while the port is open; None: as the system sets it
+    rts: bool | None = None
     text: TextLine | None = None  #: None: Modbus is spoken
     tls: Tls | None = None
     pause_ms: int = 0  #: silence before a question beyond what the protocol asks
@@ -121,6 +122,8 @@ class BusAddress:
         """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
         if self.kind == "rtu":
             more = "" if self.data_bits == 8 else f"&data={self.data_bits}"
+            for name, level in (("dtr", self.dtr), ("rts", self.rts)):
+                more += "" if level is None else f"&{name}={level:d}"
             more += f"&pause_ms={self.pause_ms}" if self.pause_ms else ""
             more += str(self.rs485 or "")
             return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{more}"
@@ -190,6 +193,8 @@ def parse_bus(url: str) -> BusAddress:
         parity=_parity(settings, findings),
         stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
         data_bits=_one_of(settings, "data", 8, (8, 7), findings),
+        dtr=_level(settings, "dtr", findings),
+        rts=_level(settings, "rts", findings),
         tls=_tls(settings, findings) if kind == "tls+tcp" else None,
         pause_ms=_up_to(settings, "pause_ms", MAX_PAUSE_MS, findings),
         rs485=_rs485(settings, findings),
@@ -216,16 +221,16 @@ def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddres
         hint = f"write raw+tcp://{address.place} if a serial server is there, or serial:///dev/..."
         raise ProfileError(subject, [("scheme", f"{address.kind} carries Modbus, not {protocol}", hint)])
     limits = [profile.limits for profile in profiles]
-    return replace(
-        address,
-        text=TextLine(
-            protocol,
-            settle_s=max(each.settle_s for each in limits),
-            gap_s=max(each.gap_s for each in limits),
-            dtr=next((each.dtr for each in limits if each.dtr is not None), None),
-            rts=next((each.rts for each in limits if each.rts is not None), None),
-        ),
-    )
+    if address.kind == "rtu":  # what the one who knows the cable wrote goes before what is usual for the device
+        dtr = [address.dtr, *(each.dtr for each in limits)]
+        rts = [address.rts, *(each.rts for each in limits if address.rs485 is None)]
+        address = replace(address, dtr=next(filter(_given, dtr), None), rts=next(filter(_given, rts), None))
+    settle_s, gap_s = max(each.settle_s for each in limits), max(each.gap_s for each in limits)
+    return replace(address, text=TextLine(protocol, settle_s=settle_s, gap_s=gap_s))
+
+
+def _given(level: bool | None) -> bool:
+    return level is not None
 
 
 def _scheme_hint(url: str, scheme: str) -> str:
@@ -320,7 +325,13 @@ def _rs485(settings: dict[str, str], findings: Findings) -> Rs485 | None:
         return None
     if text not in _RTS_LEVELS:
         findings.append(("rs485", f"{text!r} is not possible", f"one of {', '.join(_RTS_LEVELS)}"))
+    if "rts" in settings:
+        findings.append(("rts", "RTS switches the direction, so it cannot be held as well", "remove rts= or rs485="))
     return Rs485(_RTS_LEVELS.get(text, True), *delays)
+
+
+def _level(settings: dict[str, str], key: str, findings: Findings) -> bool | None:
+    return bool(_one_of(settings, key, 0, (0, 1), findings)) if key in settings else None
 
 
 def _parity(settings: dict[str, str], findings: Findings) -> str:

@@ -1,4 +1,4 @@
-"""Which of the family's questions a UPS answers, over which control lines, and which profile fits.
+"""Which of the family's questions a UPS answers, and which profile fits.
 
 For the UPS that stays silent and for the one nobody knows. Only questions are asked, never more than the protocol has.
 """
@@ -19,8 +19,6 @@ from drivers.text.command import Command
 from drivers.text.image import offsets, pack
 from drivers.wires.base import Trace
 
-#: Levels of DTR and RTS, the usual first: an interface that takes its power from them works with one of these only.
-LEVELS = ((True, False), (False, True), (True, True), (False, False))
 #: Each UPS of the family knows one of these, or says that it does not.
 FIRST = ((Query.Q1, False), (Query.QGS, False), (Query.Q6, False), (Query.QS, False), (Query.QMOD, True))
 #: What a UPS has not answered within the time limit it may still answer for so long.
@@ -34,7 +32,7 @@ GAP_S = MegatecLimits().gap_s
 class Discovery:
     """What a UPS answered. `answers` are whole lines; `errors` say why there is none."""
 
-    address: BusAddress  #: with the levels at which it answered, or the last that were tried
+    address: BusAddress  #: with the levels of DTR and RTS at which it was asked
     crc: bool = False  #: it wants Voltronic's checksum
     answers: dict[Query, bytes] = field(default_factory=dict)
     errors: dict[Query, DeviceError] = field(default_factory=dict)
@@ -48,17 +46,16 @@ class Discovery:
 
 
 async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace | None = None) -> Discovery:
-    """Ask every question there is, at the levels of DTR and RTS to which the UPS answers. Raises LinkUnavailable."""
-    for dtr, rts in LEVELS if address.kind == "rtu" else LEVELS[:1]:
-        found = await _at_levels(address, dtr, rts, timeout_s, trace)
-        if found.heard or found.received or found.lost:
-            break
-    return found
+    """Ask every question there is. Raises LinkUnavailable.
 
-
-async def _at_levels(address: BusAddress, dtr: bool, rts: bool, timeout_s: float, trace: Trace | None) -> Discovery:
-    line = TextLine("megatec", settle_s=SETTLE_S, gap_s=GAP_S, dtr=dtr, rts=rts)
-    found = Discovery(replace(address, text=line))
+    DTR and RTS are as `address` says, else as is usual. Others are never tried: where a UPS has contacts instead of a
+    protocol, one of these lines is its order to switch off.
+    """
+    usual = MegatecLimits()
+    if address.kind == "rtu":
+        dtr = usual.dtr if address.dtr is None else address.dtr
+        address = replace(address, dtr=dtr, rts=usual.rts if address.rts is None else address.rts)
+    found = Discovery(replace(address, text=TextLine("megatec", settle_s=SETTLE_S, gap_s=GAP_S)))
 
     def watch(way: str, data: bytes) -> None:
         found.received += len(data) if way == "rx" else 0

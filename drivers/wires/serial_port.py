@@ -12,7 +12,7 @@ from pathlib import Path
 import serial
 from serial.rs485 import RS485Settings
 
-from drivers.address import BusAddress, Rs485, TextLine
+from drivers.address import BusAddress, Rs485
 from drivers.errors import LinkError, LinkLost, LinkUnavailable
 from drivers.modbus.reasons import reason_and_hint
 from drivers.wires.base import WireOwner
@@ -180,20 +180,19 @@ def open_port(address: BusAddress) -> serial.Serial:
     except (OSError, termios.error) as error:
         port.close()
         raise _unavailable(address, error) from error
-    if address.text is not None:
-        _set_levels(port, address.text)
+    _set_levels(port, address)
     with suppress(ValueError, OSError):  # only some drivers know it; see held_bytes_ms
         port.set_low_latency_mode(True)
     return port
 
 
-def _set_levels(port: serial.Serial, line: TextLine) -> None:
+def _set_levels(port: serial.Serial, address: BusAddress) -> None:
     """Some devices are powered by the port's control lines, some are silenced by them."""
     with suppress(OSError, termios.error):  # a pseudo-terminal has none
-        if line.dtr is not None:
-            port.dtr = line.dtr
-        if line.rts is not None:
-            port.rts = line.rts
+        if address.dtr is not None:
+            port.dtr = address.dtr
+        if address.rts is not None:
+            port.rts = address.rts
 
 
 def held_bytes_ms(path: str) -> int:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, BusAddress, Rs485, Tls, parse_bus
+from drivers.address import BAUDS, BusAddress, Rs485, Tls, parse_bus, speaking
 from drivers.errors import ProfileError
+from drivers.profile import load_profile
 
 
 def test_tcp_has_port_502_unless_given():
@@ -17,6 +18,28 @@ def test_a_serial_port_is_9600_8n1_unless_given():
     assert parse_bus("serial:///dev/ttyUSB0") == BusAddress("rtu", path="/dev/ttyUSB0")
     address = parse_bus("serial:///dev/ttyS1?baud=19200&parity=e&stop=2")
     assert (address.path, address.line) == ("/dev/ttyS1", "19200 8E2")
+
+
+def test_the_control_lines_of_a_serial_port_are_held_as_written():
+    address = parse_bus("serial:///dev/ttyS1?dtr=0&rts=1")
+    assert (address.dtr, address.rts) == (False, True)
+    assert parse_bus(str(address)) == address
+    assert (parse_bus("serial:///dev/ttyS1").dtr, parse_bus("serial:///dev/ttyS1").rts) == (None, None)
+    with pytest.raises(ProfileError, match="'on' is not possible — one of 0, 1"):
+        parse_bus("serial:///dev/ttyS1?dtr=on")
+    with pytest.raises(ProfileError, match="RTS switches the direction, so it cannot be held as well"):
+        parse_bus("serial:///dev/ttyS1?rs485=rts&rts=0")
+
+
+def test_control_lines_in_the_address_go_before_those_of_the_profile():
+    profile = load_profile("megatec/q1")
+    usual = speaking(parse_bus("serial:///dev/ttyS1?baud=2400"), [profile])
+    crossed = speaking(parse_bus("serial:///dev/ttyS1?baud=2400&dtr=0&rts=1"), [profile])
+    assert ((usual.dtr, usual.rts), (crossed.dtr, crossed.rts)) == ((True, False), (False, True))
+    switched = speaking(parse_bus("serial:///dev/ttyS1?baud=2400&rs485=rts"), [profile])
+    assert switched.rts is None, "RTS switches the direction there"
+    server = speaking(parse_bus("raw+tcp://10.0.0.9:4001?baud=2400"), [profile])
+    assert (server.dtr, server.rts) == (None, None), "a serial server holds its own lines"
 
 
 def test_a_serial_server_needs_its_port_and_may_name_the_baud_behind_it():

@@ -3,7 +3,7 @@ import pytest
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable, NoAnswer, Refused
 from drivers.megatec import discover as module
-from drivers.megatec.discover import LEVELS, discover
+from drivers.megatec.discover import discover, fitting
 from drivers.megatec.frame import Query
 from drivers.megatec.profile import MegatecLimits
 from drivers.wires import serial_port
@@ -11,7 +11,7 @@ from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 
 #: A UPS here answers at once; the time limit is what silence costs.
 TIMEOUT_S = 0.03
-USUAL_SETTLE_S = module.SETTLE_S
+USUAL, USUAL_SETTLE_S, USUAL_GAP_S = MegatecLimits(), module.SETTLE_S, module.GAP_S
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,19 @@ async def test_a_ups_is_asked_everything_and_nothing_else(tmp_path):
     assert {type(error) for error in found.errors.values()} == {Refused}
 
 
+@pytest.mark.parametrize(
+    ("answers", "profiles"),
+    [
+        (LINE_INTERACTIVE, ["megatec/q1"]),
+        (LINE_INTERACTIVE | {b"Q1": b"(226.0 195.0 226.0 014 49.0 2.27 30.0 00000000"}, ["megatec/online_q1"]),
+        (CASTLE, ["santak/castle_c", "megatec/q6", "megatec/online_q1"]),
+    ],
+)
+async def test_profiles_fit_whose_values_are_plausible_the_fullest_first(answers, profiles, tmp_path):
+    found = await found_on(Ups(answers), tmp_path / "ups")
+    assert fitting(found) == profiles
+
+
 async def test_a_ups_that_ignores_what_it_does_not_know_is_asked_on(tmp_path):
     found = await found_on(Ups(CASTLE, refusal=None), tmp_path / "ups")
     assert set(found.answers) == {Query.Q1, Query.Q6, Query.WA}
@@ -47,17 +60,17 @@ async def test_the_checksum_dialect_is_recognised(tmp_path):
     assert set(found.answers) == {Query.QMOD, Query.QPI}
 
 
-@pytest.mark.parametrize("levels", LEVELS)
-async def test_a_ups_that_is_powered_otherwise_is_found(levels, tmp_path, monkeypatch):
-    ups = Ups(LINE_INTERACTIVE)
-
-    def power(port, line):
-        ups.powered = (line.dtr, line.rts) == levels
-
-    monkeypatch.setattr(serial_port, "_set_levels", power)
-    found = await found_on(ups, tmp_path / "ups")
-    assert (found.address.text.dtr, found.address.text.rts) == levels
-    assert Query.Q1 in found.answers
+@pytest.mark.parametrize(
+    ("settings", "levels"), [("", (True, False)), ("&dtr=0&rts=1", (False, True)), ("&rts=1", (True, True))]
+)
+async def test_the_control_lines_are_the_usual_ones_or_those_of_the_address(settings, levels, tmp_path, monkeypatch):
+    """Never any others: where a UPS has contacts instead of a protocol, one of them is its order to switch off."""
+    held = []
+    monkeypatch.setattr(serial_port, "_set_levels", lambda port, address: held.append((address.dtr, address.rts)))
+    with on_a_port(Ups({}, refusal=None), tmp_path / "ups") as url:
+        found = await discover(parse_bus(url + settings), timeout_s=TIMEOUT_S)
+    assert held == [levels]
+    assert not found.heard
 
 
 async def test_silence_and_noise_are_told_apart(tmp_path):
@@ -72,6 +85,6 @@ async def test_a_port_that_is_not_there_is_said_so(tmp_path):
         await discover(parse_bus(f"serial://{tmp_path}/nothing?baud=2400"))
 
 
-def test_the_usual_levels_are_those_of_the_profiles():
-    assert (MegatecLimits().dtr, MegatecLimits().rts) == LEVELS[0]
-    assert USUAL_SETTLE_S == MegatecLimits().settle_s == 1.1
+def test_the_line_is_treated_as_the_profiles_want_it():
+    assert (USUAL.settle_s, USUAL.dtr, USUAL.rts) == (1.1, True, False)
+    assert (USUAL.settle_s, USUAL.gap_s) == (USUAL_SETTLE_S, USUAL_GAP_S)

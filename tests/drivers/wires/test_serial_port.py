@@ -16,7 +16,7 @@ import serial
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable
 from drivers.wires import serial_port
-from drivers.wires.serial_port import SerialWire, close_port, open_port
+from drivers.wires.serial_port import SerialWire, _set_levels, close_port, open_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -129,3 +129,22 @@ async def test_an_adapter_that_holds_bytes_is_named_once(
         await until(lambda count=count: len(opened) == count)
         wire.close()
     assert len([r for r in caplog.records if "holds bytes for 16 ms" in r.message]) == warnings
+
+
+class Levels:
+    """Stands for a port: a pseudo-terminal has no control lines."""
+
+    dtr = rts = None
+
+
+@pytest.mark.parametrize(
+    ("settings", "levels"), [("", (None, None)), ("?dtr=1&rts=0", (True, False)), ("?rts=1", (None, True))]
+)
+def test_the_control_lines_are_set_as_the_address_says(settings: str, levels: tuple[bool | None, bool | None]) -> None:
+    port = Levels()
+    _set_levels(port, parse_bus(f"serial:///dev/ttyS0{settings}"))  # type: ignore[arg-type]
+    assert (port.dtr, port.rts) == levels
+
+
+def test_a_port_without_control_lines_is_opened_all_the_same(line: str) -> None:
+    close_port(open_port(parse_bus(f"serial://{line}?dtr=1&rts=0")))
