@@ -205,7 +205,8 @@ def run(quick):
     rows, dearer = compare(maps)
     optimum = above_the_optimum([a_map(rng, FEW_POINTS, 20) for _ in range(20 if quick else 200)])
     plan_ms = milliseconds_to_plan(rng, 20 if quick else 200)
-    rides = [riding_along(load_profile(name), link) for name in profile_names() for link in LINKS.values()]
+    maps_of_ours = [profile for profile in map(load_profile, profile_names()) if isinstance(profile, Profile)]
+    rides = [riding_along(profile, link) for profile in maps_of_ours for link in LINKS.values()]
     ride = max(rides)
     columns = ("per_point", "contiguous", "gap_10", "gap_50", "greedy", "best_gap", "plan")
     print(f"mean ms per round of {POINTS} points, {len(maps)} maps; in brackets: greedy over the plan, worst map")

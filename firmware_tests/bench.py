@@ -3,13 +3,16 @@
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from drivers.meaning import AnyProfile
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.profile import Profile, load_profile, profile_names
 from drivers.session import Session
 from drivers.simulators.device import VirtualDevice
 from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.site import Place, Site
+from drivers.text.profile import TextProfile
 
 LINES = ("tcp", "pty", "rtu+tcp")
 #: Profiles that are read over every line: a usual one, one with swapped words and short reads, one with holes. A line
@@ -20,9 +23,14 @@ UNIT = 3
 TIMEOUT_S = 5.0
 
 
+#: The profiles that come with us, by what their devices speak.
+MODBUS = [name for name in profile_names() if isinstance(load_profile(name), Profile)]
+TEXT = [name for name in profile_names() if name not in MODBUS]
+
+
 def over(lines: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(profile, line): every profile over the last of `lines`, those of EVERY_LINE over all."""
-    return [(name, line) for name in profile_names() for line in lines if name in EVERY_LINE or line == lines[-1]]
+    """(profile, line): every Modbus profile over the last of `lines`, those of EVERY_LINE over all."""
+    return [(name, line) for name in MODBUS for line in lines if name in EVERY_LINE or line == lines[-1]]
 
 
 @dataclass
@@ -30,9 +38,16 @@ class Bench:
     """`device` is served at `url` under `UNIT`, its hall standing still, and `session` is open on it."""
 
     url: str
-    profile: Profile
-    device: VirtualDevice
+    profile: Any
+    device: Any
     session: Session
+
+
+def without_settling(profile: AnyProfile) -> AnyProfile:
+    """A simulated device takes no power from the port: nothing to wait for after opening."""
+    if not isinstance(profile, TextProfile):
+        return profile
+    return profile.model_copy(update={"limits": profile.limits.model_copy(update={"settle_s": 0.0})})
 
 
 @asynccontextmanager
@@ -45,8 +60,9 @@ async def bench(line: str, profile: str, folder: Path, *, timeout_s: float = TIM
     else:
         url = await site.open_tcp([place], "127.0.0.1", 0, framing=line)
     try:
-        async with await Session.open(url, timeout_s=timeout_s, late_s=late_s) as session:
-            yield Bench(url, load_profile(profile), site.devices["device"], session)
+        known = without_settling(load_profile(profile))
+        async with await Session.open(url, timeout_s=timeout_s, late_s=late_s, profile=known) as session:
+            yield Bench(url, known, site.devices["device"], session)
     finally:
         site.close()
 

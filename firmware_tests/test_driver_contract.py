@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from drivers.errors import DeviceException, DriverError, NoAnswer
-from drivers.profile import load_profile, profile_names
+from drivers.profile import load_profile
 from drivers.session import Session
 from drivers.simulators.device import VirtualDevice
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel
 from drivers.simulators.showing import seat_for
-from firmware_tests.bench import LINES, TIMEOUT_S, UNIT, bench, over, tcp_port
+from firmware_tests.bench import LINES, MODBUS, TEXT, TIMEOUT_S, UNIT, bench, over, tcp_port
 from firmware_tests.contract import not_good, planned, read_apart, read_block, read_round, reopened
 
 #: A profile whose reads take several blocks, for the faults: they are the same for every profile.
@@ -32,11 +32,20 @@ CAUSES = {
     "babble": DriverError,
     "reset": DriverError,
 }
+#: One profile of each text protocol, and where a fault ends otherwise.
+TEXT_SAMPLES = {
+    "megatec/q1": {"wrong-unit": None},  # a UPS has no address, so it cannot take another's
+}
 #: A TCP checksum keeps these from happening on Modbus TCP.
 SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
 
 
-@pytest.mark.parametrize(("name", "line"), over(("tcp", "rtu+tcp", "pty")))
+TEXT_LINES = ("raw+tcp", "pty")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [*over(("tcp", "rtu+tcp", "pty")), *((name, line) for name in TEXT for line in TEXT_LINES)]
+)
 def test_every_planned_block_is_answered_and_every_point_is_what_the_device_shows(name, line, tmp_path):
     async def scenario():
         async with bench(line, name, tmp_path) as on:
@@ -51,7 +60,7 @@ def test_every_planned_block_is_answered_and_every_point_is_what_the_device_show
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize("name", MODBUS)
 def test_a_device_that_refuses_every_hole_still_gives_all_its_points(name):
     async def scenario():
         profile, hall = load_profile(name), HallModel(7)
@@ -64,21 +73,25 @@ def test_a_device_that_refuses_every_hole_still_gives_all_its_points(name):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_a_fault_gives_a_typed_error_or_the_right_value_and_the_next_perfect_answer_succeeds(line, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "line"), [*((SAMPLE, line) for line in LINES), *((name, "pty") for name in TEXT_SAMPLES)]
+)
+def test_a_fault_gives_a_typed_error_or_the_right_value_and_the_next_perfect_answer_succeeds(name, line, tmp_path):
     faults = [fault for fault in CAUSES if line != "tcp" or fault not in SERIAL_ONLY_FAULTS]
+    folders = [tmp_path / f"{n}" for n in range(len(faults))]
 
     async def scenario():  # each fault with a device and a line of its own
-        await asyncio.gather(*(fault_and_recovery(fault, line, tmp_path / f"{n}") for n, fault in enumerate(faults)))
+        trials = zip(faults, folders, strict=True)
+        await asyncio.gather(*(fault_and_recovery(fault, name, line, folder) for fault, folder in trials))
 
     asyncio.run(scenario())
 
 
-async def fault_and_recovery(fault, line, folder):
+async def fault_and_recovery(fault, name, line, folder):
     folder.mkdir()
-    cause = CAUSES[fault]
+    cause = TEXT_SAMPLES.get(name, {}).get(fault, CAUSES[fault])
     waits_it_out = cause not in (None, DeviceException)
-    async with bench(line, SAMPLE, folder, timeout_s=0.25 if waits_it_out else TIMEOUT_S, late_s=0.8) as on:
+    async with bench(line, name, folder, timeout_s=0.25 if waits_it_out else TIMEOUT_S, late_s=0.8) as on:
         blocks = planned(on.session, on.profile)
         right = on.device.readings()
         on.device.unit.fault = Fault.parse(fault if fault == "babble" else f"{fault}*1")

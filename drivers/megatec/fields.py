@@ -52,10 +52,10 @@ class Field:
         raise ValueError(f"{text!r} is not {self.kind} of {self.width} characters")
 
     def write(self, values: Mapping[str, Value]) -> str:
-        """The text that says `values`; what is None or missing becomes dashes. Raises ValueError if it is too wide."""
+        """The text that says `values`; None becomes dashes, long names are cut. Raises ValueError for a long number."""
         held = [values.get(name) for name in self.names]
         if self.kind == "text":
-            text = str(held[0] or "").ljust(self.width)
+            text = str(held[0] or "")[: self.width].ljust(self.width)
         elif self.kind == "mode":
             text = "-" if held[0] is None else MODES[int(float(held[0]))]
         elif self.kind in ("flags", "digits"):

@@ -219,7 +219,7 @@ LAYOUTS: dict[str, Layout] = {
         )
     ),
     Query.QFS: Layout((Field(("last_fault",), 2, "hex"),), zeros="OK"),
-    Query.QPI: Layout(_text("protocol", 2), prefix="PI"),
+    Query.QPI: Layout(_numbers("protocol", 2), prefix="PI"),
     Query.QRI: Layout(_RATINGS),
     Query.QMD: Layout(
         (

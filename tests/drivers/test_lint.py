@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.lint import FIELD_SUFFIXES, UNITS, lint
-from drivers.profile import BIT_TABLES, load_profile, profile_names
+from drivers.profile import BIT_TABLES, load_profile
 from drivers.simulators.quantities import UNITS as SIMULATED
+from tests.drivers.packaged import MODBUS, TEXT
 from tests.maps import a_point, a_profile, untimed
 
 SOUND = (
@@ -286,7 +287,26 @@ def test_any_hex_as_a_frame_gives_findings_and_no_exception(request_hex, respons
     assert all(f.key.startswith("golden[0]") for f in lint(a_profile(*POINTS, golden=(golden,))))
 
 
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize("name", TEXT)
+@untimed
+@given(data=st.data())
+def test_a_packaged_frame_of_a_text_protocol_that_says_something_else_is_found(name, data):
+    """The same answer with other values: written as the device would, so its form is right."""
+    profile = load_profile(name)
+    golden = data.draw(st.sampled_from(profile.golden))
+    command = next(c for c in profile.command if profile.question(c, golden.unit) == golden.bytes_of(golden.request))
+    said = profile.read(command, golden.unit, golden.bytes_of(golden.response))
+    point = profile.named(data.draw(st.sampled_from(sorted(golden.expect))))
+    value = said[point.name]
+    other = f"x{value[1:]}" if point.is_text else 1 - value if point.is_bool else value + 1
+    turned = profile.answer(command, golden.unit, {**said, point.name: other})
+    if profile.read(command, golden.unit, turned)[point.name] == value:
+        return  # it follows from other points
+    changed = {"response": turned.hex(), "request": golden.bytes_of(golden.request).hex(), "encoding": "hex"}
+    assert lint(profile.model_copy(update={"golden": (golden.model_copy(update=changed),)})) != []
+
+
+@pytest.mark.parametrize("name", MODBUS)
 @untimed
 @given(data=st.data())
 def test_a_packaged_frame_with_one_bit_turned_is_found_when_a_named_register_is_hit(name, data):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from benchmarks import field_planner
 from drivers.base import LinkCost, Request
 from drivers.plan import plan, rtu_cost, split, tcp_cost
-from drivers.profile import load_profile, profile_names
+from drivers.profile import load_profile
+from tests.drivers.packaged import MODBUS
 from tests.maps import a_point, a_profile, untimed
 
 #: A thousand take ten seconds; `make bench-field` tries those.
@@ -330,7 +331,7 @@ def test_turnaround_and_round_trip_count_once_per_read():
     assert rtu_cost(9600, char_bits=10).register_s == pytest.approx(20 / 9600)
 
 
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize("name", MODBUS)
 @pytest.mark.parametrize("cost", [SLOW, FAST])
 def test_packaged_profiles_are_planned_at_less_than_one_read_per_point(name, cost):
     profile = load_profile(name)

@@ -46,7 +46,7 @@ def test_every_packaged_profile_is_sound_and_proved_by_frames(name):
     assert profile.device.source
     shown = {point for golden in profile.golden for point in (*golden.expect, *golden.missing)}
     assert len(shown) >= min(4, len(profile.point))
-    numbers = [p for p in profile.point if not p.is_state and p.type != "string"]
+    numbers = [p for p in profile.point if not p.is_state and not p.is_text]
     assert [p.name for p in numbers if p.range is None] == []
 
 

@@ -125,7 +125,7 @@ ANSWERS = {
     (Query.QBV, b"(041.0 03 01 100 00037\r"): {"battery_voltage": 41.0, "runtime_left": 37.0},  # longer than documented
     (Query.QFS, b"(OK\r"): {"last_fault": 0.0},
     (Query.QFS, b"(14 212.1 50.0 005.6 49.9 006 010.6 343.8 ---.- 026.2 021.8 01101100\r"): {"last_fault": 0x14},
-    (Query.QPI, b"(PI00\r"): {"protocol": "00"},
+    (Query.QPI, b"(PI31\r"): {"protocol": 31.0},
     (Query.QRI, b"(230.0 004 024.0 50.0\r"): {"rated_voltage": 230.0, "rated_current": 4.0},
     (Query.QMD, b"(#######OLHVT1K0 ###1000 80 1/1 230 230 02 12.0\r"): {
         "model": "OLHVT1K0",

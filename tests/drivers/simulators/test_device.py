@@ -8,6 +8,8 @@ from drivers.profile import load_profile, parse_profile, profile_names
 from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
 from drivers.simulators.showing import seat_for
+from drivers.simulators.text_device import TextDevice
+from drivers.text.profile import TextProfile
 from tests.maps import a_point, a_profile
 
 TEXT = """
@@ -221,7 +223,8 @@ def test_strict_overrules_the_profile():
 def test_every_point_of_every_profile_has_a_good_value_all_day(name):
     profile = load_profile(name)
     hall = HallModel(2, step_s=300.0)
-    device = VirtualDevice(profile, seat_for(profile, "any", "it", None, hall), hall)
+    made = TextDevice if isinstance(profile, TextProfile) else VirtualDevice
+    device = made(profile, seat_for(profile, "any", "it", None, hall), hall)
     for _ in range(12):
         hall.advance(hall.time_s + 7200)
         bad = {n: r for n, r in device.readings().items() if r.status is not Status.GOOD}
