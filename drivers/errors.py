@@ -69,8 +69,10 @@ EXCEPTION_NAMES = {
     11: "gateway target failed to respond",
 }
 
-#: Some register of the read does not exist.
-ILLEGAL_ADDRESS = 2
+#: Some register of the read does not exist, or the device does not read so many at once.
+HOLE_EXCEPTIONS = frozenset({2, 3})
+#: The device has begun with it and needs long: asking again at once would only find it at work.
+STILL_WORKING = 5
 #: The request itself is wrong for this device: asking again is useless.
 PERMANENT_EXCEPTIONS = frozenset({1, 2, 3})
 #: A gateway speaks for a silent unit: the connection is fine, the unit is not.
@@ -81,12 +83,14 @@ class DeviceException(DeviceError):
     """The device answered with an exception code.
 
     `hole`: a part of what was asked may exist, so asking for less may succeed. `gateway`: not the unit said it.
+    `pending`: only later, not at once, may the same question succeed.
     """
 
     def __init__(self, code: int) -> None:
         self.code = code
         self.retryable = code not in PERMANENT_EXCEPTIONS
-        self.hole = code == ILLEGAL_ADDRESS
+        self.hole = code in HOLE_EXCEPTIONS
+        self.pending = code == STILL_WORKING
         self.gateway = code in GATEWAY_EXCEPTIONS
         super().__init__(f"exception {code} ({EXCEPTION_NAMES.get(code, 'unknown code')})")
 
@@ -94,7 +98,7 @@ class DeviceException(DeviceError):
 class Refused(DeviceException):
     """The device answered "no" in a text protocol. `retryable`: False when the same command will never be answered."""
 
-    hole = gateway = False
+    hole = gateway = pending = False
 
     def __init__(self, code: int, reason: str, *, retryable: bool) -> None:
         self.code = code

@@ -306,12 +306,16 @@ class Bus:
             return
         self._intake.fail(read.number, self._now_ns(), Outcome.EXCEPTION)
         if not error.retryable:
-            log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
+            if not read.refused:
+                log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
+            read.refused = True
             read.due = now + REFUSED_RETRY_S
             self._schedule.put(read, read.due)
             return
+        read.strikes += 1
         read.advance(now)
-        self._schedule.put(read, min(read.due, now + RETRY_S))
+        soon = read.strikes <= SILENT_BLOCK_STRIKES and not error.pending
+        self._schedule.put(read, min(read.due, now + RETRY_S if soon else NEVER))
 
     def _ask_at(self, read: Read, at: float) -> None:
         """Begin anew with `read`."""

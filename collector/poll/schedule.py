@@ -20,7 +20,7 @@ SILENT_BLOCK_MAX_S = 60.0
 class Read:
     """One block and when it is due. Times are monotonic seconds."""
 
-    __slots__ = ("at", "due", "interval", "number", "request", "retired", "strikes", "unit", "wire_s")
+    __slots__ = ("at", "due", "interval", "number", "refused", "request", "retired", "strikes", "unit", "wire_s")
 
     def __init__(self, number: int, spec: BlockSpec, unit: Unit, cost: LinkCost) -> None:
         self.number = number
@@ -31,6 +31,7 @@ class Read:
         self.due = 0.0  #: its place on the grid
         self.at = NEVER  #: when it will be asked: `due`, or sooner for a retry, or later; NEVER: not waiting
         self.strikes = 0  #: failures since its last answer
+        self.refused = False  #: told already that the device refuses it for good
         self.retired = False  #: replaced by the parts of a split
 
     def begin(self, at: float) -> None:
