@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from collector.cli import profile_import
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -31,13 +33,16 @@ _search = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(name="profile", short_help="List, show and check device profiles.")
+@click.group(name="profile", short_help="List, show, check and import device profiles.")
 def command() -> None:
-    """List, show and check device profiles: what a model of device says at which register.
+    """List, show, check and import device profiles: what a model of device says at which register.
 
     \b
     Example:  collector profile show eastron/sdm630
     """
+
+
+command.add_command(profile_import.command)
 
 
 @command.command(name="list")
