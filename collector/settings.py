@@ -41,7 +41,8 @@ class Poll(Strict):
     #: ... and so many seconds without an answer; both must be reached
     down_after_s: Annotated[float, Field(ge=0, le=3600)] = 3.0
     probe_min_s: Seconds = 1.0  #: first pause before a unit that is down is asked again; doubles
-    probe_max_s: Seconds = 60.0  #: ... up to this
+    #: ... up to this, or longer where others answer on the same line: all probes together take a hundredth of it
+    probe_max_s: Seconds = 60.0
 
 
 class Filter(Strict):

@@ -6,17 +6,21 @@ Everything above the wire is what runs in the daemon; the wire, its units and th
 import random
 import struct
 from collections import Counter, deque
+from pathlib import Path
 
 from collector.clock import FakeClock
+from collector.inventory import Inventory
 from collector.poll import Poller
 from collector.poll.intake import Intake
 from collector.poll.unit import Breaker, Unit
+from collector.settings import Settings
 from drivers.address import BusAddress
-from drivers.base import Link, Sink
+from drivers.base import Link, Request, Sink
 from drivers.links import LATE_FACTOR, MIN_LATE_S
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.rtu import QUESTION_BYTES, seal
 from drivers.modbus.rtu_exchange import CHARACTER_BITS, gap_s
+from drivers.modbus.tcp_pool import TcpPool
 from drivers.wires.alarm import NEVER, Alarms
 from drivers.wires.base import WireOwner
 
@@ -113,11 +117,72 @@ class VirtualWire:
             self._owner.wire_received(held)
 
 
-class VirtualBus:
-    """One bus of `plan` (an Inventory) under the daemon's poller. `go` lets time pass."""
+class TimedLink(RtuLink):
+    """The real link, which also notes for how long each unit holds the line."""
 
-    def __init__(self, plan, breaker: Breaker, seed: int = 1) -> None:
+    def __init__(self, wire: VirtualWire, sink: Sink, **settings) -> None:
+        super().__init__(wire, sink, **settings)
+        self.held_s = Counter[int]()
+        self._in_use: tuple[int, float] | None = None
+
+    def send(self, request: Request) -> None:
+        self._in_use = request.unit, self._mono()
+        super().send(request)
+
+    def expire(self) -> None:
+        self._settle()
+        super().expire()
+
+    def _report(self, outcome) -> None:
+        if outcome is not None:
+            self._settle()
+        super()._report(outcome)
+
+    def _settle(self) -> None:
+        if self._in_use is not None:
+            unit, begin = self._in_use
+            self.held_s[unit] += self._mono() - begin
+            self._in_use = None
+
+
+#: One read of 20 registers.
+METER = """\
+schema = 1
+[device]
+vendor = "Test"
+model = "Meter"
+category = "power"
+source = "made up for this test"
+evidence = "doubtful"
+[[point]]
+name = "first"
+table = "holding"
+address = 0
+type = "u32"
+[[point]]
+name = "last"
+table = "holding"
+address = 18
+type = "u32"
+"""
+
+
+def full_line(directory: Path, units: int, baud: int, interval_s: float) -> Inventory:
+    """`units` meters on one line, each read at once every `interval_s`."""
+    (directory / "test").mkdir(exist_ok=True)
+    (directory / "test" / "meter.toml").write_text(METER)
+    device = {"bus": "line", "profile": "test/meter", "interval_s": interval_s}
+    line = {"name": "line", "url": f"serial:///dev/ttyX?baud={baud}&parity=E"}
+    devices = tuple({**device, "name": f"m{unit}", "unit": unit} for unit in range(1, units + 1))
+    return Inventory(Settings.model_validate({"profile_dirs": (str(directory),), "bus": (line,), "device": devices}))
+
+
+class VirtualBus:
+    """One bus of `plan` under the daemon's poller. `go` lets time pass."""
+
+    def __init__(self, plan: Inventory, breaker: Breaker, seed: int = 1) -> None:
         self.clock = FakeClock()
+        self.pool = TcpPool()
         self._random = random.Random(seed)
         self._alarms = VirtualAlarms(self.clock.mono)
         self._intake = Intake(1 << 20)
@@ -128,7 +193,7 @@ class VirtualBus:
     def create(self, address: BusAddress, sink: Sink, *, timeout_s: float, late_s: float | None = None) -> Link:
         """The link factory of the poller."""
         self.wire = VirtualWire(address, self.clock, self._random)
-        return RtuLink(
+        self.link = TimedLink(
             self.wire,
             sink,
             baud=address.baud,
@@ -138,10 +203,18 @@ class VirtualBus:
             mono=self.clock.mono,
             alarms=self._alarms,
         )
+        return self.link
 
     @property
     def units(self) -> list[Unit]:
         return self._bus.units
+
+    def periods_s(self, seconds: float) -> dict[int, float]:
+        """Let `seconds` pass: the mean time between two answers of each unit; those without any are left out."""
+        before = {unit.unit: unit.answered for unit in self.units}
+        self.go(seconds)
+        answers = {unit.unit: unit.answered - before[unit.unit] for unit in self.units}
+        return {unit: seconds / count for unit, count in answers.items() if count}
 
     def go(self, seconds: float) -> None:
         end = self.clock.mono() + seconds

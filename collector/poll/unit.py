@@ -85,13 +85,16 @@ class Unit:
         self.pause_s = self.breaker.probe_min_s
         return was_down
 
-    def missed(self, now: float, jitter: Callable[[], float]) -> bool:
-        """The unit did not answer usefully. True when it went down just now. `jitter` gives 0 to 1."""
+    def missed(self, now: float, jitter: Callable[[], float], longest_pause_s: float = 0.0) -> bool:
+        """The unit did not answer usefully. True when it went down just now. `jitter` gives 0 to 1.
+
+        While it is down its pauses grow to `probe_max_s`, or to `longest_pause_s` if that is longer.
+        """
         if self.failures == 0:
             self.failed_since = now
         self.failures += 1
         if self.standing is Standing.DOWN:
-            self.pause_s = min(2 * self.pause_s, self.breaker.probe_max_s)
+            self.pause_s = min(2 * self.pause_s, max(self.breaker.probe_max_s, longest_pause_s))
             self._pause(now, jitter)
             return False
         self.standing = Standing.SUSPECT

@@ -8,6 +8,7 @@ import pytest
 
 from collector.clock import FakeClock
 from collector.poll import Poller
+from collector.poll.bus import PROBE_LEAST_S
 from collector.poll.intake import RECORD_BYTES, Intake
 from collector.poll.unit import Breaker, Standing
 from collector.types import BlockSpec, Outcome
@@ -166,6 +167,66 @@ def test_a_unit_goes_down_only_after_enough_failures_and_enough_time():
     assert unit.standing is Standing.SUSPECT
     hall.go(2.5)
     assert unit.standing is Standing.DOWN
+
+
+def asked(hall, unit, since=0.0):
+    return [at for at, request in hall.link.sent if request.unit == unit and at >= since]
+
+
+def answers_except(*silent):
+    return lambda link: link.answer() if link.in_flight.unit not in silent else None
+
+
+def test_where_others_answer_the_pauses_of_dead_units_grow_until_all_their_probes_cost_a_hundredth_of_the_line():
+    hall = Hall(units=8)
+    hall.go(2, answer)
+    hall.go(600, answers_except(1, 2, 3))
+    since = hall.clock.mono()
+    hall.go(3000, answers_except(1, 2, 3))
+    for unit in (1, 2, 3):  # half a second of timeout and a tenth for each probe but every fourth
+        assert 3000 / 300 - 1 <= len(asked(hall, unit, since)) < 3000 / 60
+    probes = sum(len(asked(hall, unit, since)) for unit in (1, 2, 3))
+    assert probes * (3 * PROBE_LEAST_S + 0.5) / 4 < 0.015 * 3000
+    hall.balance()
+
+
+def test_where_all_are_dead_nobody_is_harmed_and_the_pauses_stay_short():
+    hall = Hall(units=2)
+    hall.go(2, answer)
+    hall.go(600)
+    since = hall.clock.mono()
+    hall.go(600)
+    assert all(len(asked(hall, unit, since)) >= 600 / (1.25 * 60) - 1 for unit in (1, 2))
+
+
+def test_a_probe_waits_three_usual_round_trips_and_every_fourth_the_whole_timeout():
+    hall = Hall(units=2)
+    hall.go(2, answer)
+    hall.go(120, answers_except(1))
+    waits = []
+    for _ in range(30_000):
+        hall.go(0.02, answers_except(1))
+        if hall.link.in_flight is not None and hall.link.in_flight.unit == 1:
+            begin = hall.clock.mono()
+            while hall.link.in_flight is not None and hall.link.in_flight.unit == 1:
+                hall.go(0.02)
+            waits.append(hall.clock.mono() - begin)
+    assert len(waits) >= 8
+    assert sorted(waits)[len(waits) // 2] == pytest.approx(PROBE_LEAST_S, abs=0.05)
+    assert max(waits) == pytest.approx(0.5, abs=0.05)
+
+
+def test_when_one_of_the_units_that_fell_silent_together_is_back_the_others_are_asked_at_once():
+    hall = Hall(units=4)
+    hall.go(2, answer)
+    hall.go(300, answers_except(3))
+    hall.go(900, answers_except(1, 2, 3))
+    while hall.bus.units[0].standing is Standing.DOWN:
+        hall.go(0.1, answers_except(2, 3))
+    back = hall.clock.mono()
+    hall.go(2, answers_except(3))
+    assert hall.bus.units[1].standing is Standing.UP
+    assert asked(hall, 3, back) == [], "the third died of something else"
 
 
 def test_probes_of_a_dead_unit_back_off_to_the_bound_and_the_unit_comes_back_with_its_first_answer():
