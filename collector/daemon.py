@@ -20,7 +20,7 @@ from collector.errors import ConfigError, Finding, SpoolError
 from collector.health import Health, write_status
 from collector.inventory import Inventory, check_load
 from collector.kernels import warm
-from collector.memory import page_out
+from collector.memory import building, page_out
 from collector.mqtt import options_from
 from collector.pipeline import Pipeline
 from collector.publish import Uplink, UplinkOptions
@@ -91,8 +91,9 @@ class Daemon:
 
     def _load(self) -> Inventory:
         """The configuration, with everything checked that it names: lines, certificates, secrets."""
-        settings = load_settings(self._config)
-        inventory = self._inventory(settings)
+        with building():
+            settings = load_settings(self._config)
+            inventory = self._inventory(settings)
         check_load(inventory, str(self._config))
         for uplink in settings.uplink:
             options_from(uplink.broker, client_id="")
@@ -120,7 +121,8 @@ class Daemon:
             leaving.callback(links.close)
             spool = await asyncio.to_thread(_open_spool, settings, self._clock)
             leaving.push_async_callback(asyncio.to_thread, spool.close)
-            pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
+            with building():
+                pipeline = Pipeline(settings, inventory, spool, links, self._clock, self._boot_id)
             uplinks: list[Uplink] = []
             health = Health(
                 settings.gateway, self._boot_id, pipeline, spool, lambda: [u.snapshot() for u in uplinks], self._clock

@@ -70,7 +70,10 @@ class Inventory:
         self._spec = cache(lambda name, point, interval_s: _spec(self._profile(name), point, interval_s))
         self._limited = cache(lambda name, max_registers: _limited(self._profile(name), max_registers))
         self._planned = cache(lambda name, most, *asked: plan_any(self._limited(name, most), *asked))
-        self.buses = [self._bus(bus, settings) for bus in settings.bus]
+        devices_on: dict[str, list[Device]] = {bus.name: [] for bus in settings.bus}
+        for device in settings.device:
+            devices_on[device.bus].append(device)
+        self.buses = [self._bus(bus, devices_on[bus.name]) for bus in settings.bus]
 
     def split(self, number: int) -> list[int]:
         """Replace a refused read by reads without holes; returns their numbers, none if it cannot be split."""
@@ -83,8 +86,7 @@ class Inventory:
             self.splits.add((old.device, old.function, old.address, old.count))
         return [self._add_block(profile, piece, numbers, old.device, old.unit) for piece in pieces]
 
-    def _bus(self, bus: Bus, settings: Settings) -> BusPlan:
-        devices = [d for d in settings.device if d.bus == bus.name]
+    def _bus(self, bus: Bus, devices: list[Device]) -> BusPlan:
         address = speaking(parse_bus(bus.url), [self._profile(d.profile) for d in devices])
         units = tuple(self._unit(d, bus, address) for d in devices)
         cost = link_cost(address, max((u.turnaround_s for u in units), default=0.0))

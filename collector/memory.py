@@ -1,6 +1,9 @@
-"""Giving memory back to the kernel."""
+"""Giving memory back to the kernel, and not searching it in vain."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: madvise(2): reclaim these pages; clean ones are read from the file again if they are ever used.
@@ -25,3 +28,13 @@ def page_out(library: str) -> int:
             if madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_PAGEOUT) == 0:
                 advised += end - begin
     return advised
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """No garbage collection inside: it would look again and again at what is made here to stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -218,9 +218,11 @@ def _protocol_findings(
 ) -> list[Finding]:
     """Devices of one bus that cannot share it, or that its address cannot reach."""
     findings = []
+    names_on: dict[str, dict[str, None]] = {}
+    for device in devices:
+        names_on.setdefault(str(device.get("bus")), {})[str(device.get("profile"))] = None
     for i, bus in enumerate(buses):
-        names = [d.get("profile") for d in devices if d.get("bus") == bus.get("name")]
-        profiles = [profile_of(name) for name in dict.fromkeys(names) if isinstance(name, str)]
+        profiles = [profile_of(name) for name in names_on.get(str(bus.get("name")), ())]
         try:
             address = parse_bus(str(bus.get("url")))
         except ProfileError:
