@@ -74,6 +74,7 @@ class Links:
                 wire,
                 sink,
                 address,
+                timeout_s=timeout_s,
                 late_s=late_s,
                 mono=self._mono,
                 trace=trace,

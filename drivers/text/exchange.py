@@ -23,17 +23,20 @@ class TextExchange:
     """At most one question in flight and the units in quarantine.
 
     start → (when `next_at` is reached) transmit → received … until an outcome, or expire. `gap_s`: silence that the
-    devices want before a question.
+    devices want before a question. An answer may come until `late_s` after `timeout_s`, the owner's longest deadline,
+    or after the moment the question was given up, whichever is later.
     """
 
-    def __init__(self, *, gap_s: float, late_s: float, character_s: float) -> None:
+    def __init__(self, *, gap_s: float, timeout_s: float, late_s: float, character_s: float) -> None:
         self.late = 0  #: frames thrown away: late, or of a unit that was not asked
         self.strays = 0  #: bytes thrown away that belonged to no frame
         self.asked: Command | None = None  #: in flight
         self._gap_s = gap_s
+        self._timeout_s = timeout_s
         self._late_s = late_s
         self._character_s = character_s
         self._transmitted = False
+        self._transmitted_at = 0.0
         self._repeated = False  # the question in flight was asked a second time
         self._revised: dict[Command, bytes] = {}  # what a unit wants to be asked instead
         self._overdue: dict[int, tuple[float, Command]] = {}  # unit → end of its quarantine, what it was asked
@@ -77,6 +80,7 @@ class TextExchange:
         self._overdue.pop(self.asked.unit, None)
         self._echo = b"" if self.asked.echo_is_answer else question
         self._transmitted = True
+        self._transmitted_at = now
         self._damage = None
         self._received_bytes = 0
         self._received_at = None
@@ -223,5 +227,6 @@ class TextExchange:
         """Give the question in flight up; if it was transmitted, its answer may still come."""
         assert self.asked is not None
         if self._transmitted and self.asked.question:
-            self._overdue[self.asked.unit] = now + self._late_s, self.asked
+            until = max(now, self._transmitted_at + self._timeout_s) + self._late_s
+            self._overdue[self.asked.unit] = until, self.asked
         self._done()

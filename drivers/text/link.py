@@ -19,7 +19,7 @@ class TextLink:
     """One line. `send` may be called at once after an outcome: the link keeps the devices' gap itself.
 
     The owner's deadline for a command is its timeout plus `cost.of(command)`, the time the line needs to carry it.
-    `late_s`: how long after a missed deadline an answer may still come.
+    `timeout_s`: the owner's longest; `late_s`: how long after a missed deadline an answer may still come.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class TextLink:
         sink: Sink,
         address: BusAddress,
         *,
+        timeout_s: float,
         late_s: float,
         mono: Callable[[], float],
         trace: Trace | None = None,
