@@ -41,7 +41,10 @@ class TextLink:
         self._mono = mono
         self._trace = trace
         self._exchange = TextExchange(
-            gap_s=line.gap_s + address.pause_s, late_s=late_s, character_s=address.character_s
+            gap_s=line.gap_s + address.pause_s,
+            timeout_s=timeout_s,
+            late_s=late_s,
+            character_s=address.character_s,
         )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
