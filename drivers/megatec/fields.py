@@ -19,7 +19,7 @@ MODES = "PSYLBTFCED"
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _NOT_AVAILABLE = re.compile(r"(-+(\.-+)?)?")
-_FORM = {"flags": re.compile("[01]+"), "digits": re.compile("[0-9]+"), "hex": re.compile("[0-9A-Fa-f]+")}
+_FORM = {"flags": re.compile("[01-]+"), "digits": re.compile("[0-9]+"), "hex": re.compile("[0-9A-Fa-f]+")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Field:
         elif len(text) == self.width and _FORM[self.kind].fullmatch(text):
             if self.kind == "hex":
                 return {names[0]: float(int(text, 16))}
-            return {name: float(digit) for name, digit in zip(self.names, text, strict=True) if name}
+            named = [(name, text[at]) for at, name in enumerate(self.names) if name]
+            return {name: None if digit == "-" else float(digit) for name, digit in named}
         raise ValueError(f"{text!r} is not {self.kind} of {self.width} characters")
 
     def write(self, values: Mapping[str, Value]) -> str:

@@ -80,7 +80,8 @@ class Layout:
 
     def write(self, values: Mapping[str, Value]) -> str:
         """The text that says `values`; what is None or not among them is not available. Raises ValueError."""
-        return self.prefix + " ".join(field.write(values) for field in self.fields)
+        text = " ".join(field.write(values) for field in self.fields)
+        return self.prefix + (text.rstrip() if len(self.fields) == 1 else text)
 
     def _by_columns(self, text: str) -> Sequence[str] | None:
         """The fields where they are documented; None: where a space must be is none."""
@@ -205,7 +206,7 @@ LAYOUTS: dict[str, Layout] = {
             *_numbers("battery_voltage", 5, 1),
             Field(("",), 5, "number", 1),
             *_numbers("temperature", 5, 1),
-            Field(("online", "line_interactive", *STATUS[:4], "", *STATUS[5:], "", ""), 12, "flags"),
+            Field(("online", "line_interactive", *STATUS[:4], "", *STATUS[5:7], "beeper_off", "", ""), 12, "flags"),
         ),
         regulation=True,
     ),

@@ -105,8 +105,15 @@ ANSWERS = {
         "online": 1.0,
         "line_interactive": 0.0,
         "utility_fail": 0.0,
-        "beeper_on": 0.0,
+        "beeper_off": 0.0,
         "regulation": 0.0,
+    },
+    (Query.QGS, b"(234.9 50.0 229.8 50.0 000.0 000 369.1 ---.- 026.5 ---.- 018.8 --00-0000-00\r"): {
+        "online": None,  # so a UPS with protocol 71 sends what it does not know (NUT)
+        "utility_fail": 0.0,
+        "bypass_active": None,
+        "beeper_off": None,
+        "regulation": None,
     },
     (Query.QMOD, b"(S\r"): {"mode": 1.0},
     (Query.QMOD, b"(B\r"): {"mode": 4.0},
@@ -176,7 +183,9 @@ def test_every_query_has_a_published_answer():
 
 @pytest.mark.parametrize(("query", "length"), LENGTHS.items())
 def test_an_answer_is_as_long_as_documented(query, length):
-    assert len(write_answer(query, {})) == length <= LONGEST
+    names = {Query.M: "V", Query.QVFW: "00322.02", Query.QID: "12345679012345"}
+    values = dict.fromkeys(LAYOUTS[query].names, names.get(query))
+    assert len(write_answer(query, values)) == length <= LONGEST
 
 
 @pytest.mark.parametrize(
