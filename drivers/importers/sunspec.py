@@ -88,7 +88,7 @@ def _take(draft: Draft, group: str, address: int, point: Mapping[str, Any], scal
     elif kind == "string":
         registers = whole(point.get("size"), 1, 125)
         keys: dict[str, Any] = {"type": "string", "registers": registers, "every": 3600}
-        draft.add(where, _NAMES.get(name, name), table="holding", address=address, **keys)
+        draft.add(where, _called(name), table="holding", address=address, **keys)
     elif kind not in _TYPES:
         draft.leave(where, f"type {shown(kind)} has no counterpart in a profile")
     else:
@@ -96,7 +96,7 @@ def _take(draft: Draft, group: str, address: int, point: Mapping[str, Any], scal
         if isinstance(number, str):
             draft.leave(where, number)
             return
-        ours = _NAMES.get(name, name)
+        ours = _called(name)
         if ours.startswith("power_factor") and number.get("unit") == "%":
             number |= {"unit": "", "scale": round(0.01 * number.get("scale", 1), 12)}
         draft.add(where, ours, table="holding", address=address, **number)
@@ -132,7 +132,19 @@ def _take_bits(draft: Draft, where: str, address: int, name: str, point: Mapping
             draft.leave(f"{where}.{symbol}", f"bit {bit} does not lie inside {16 * registers} bits")
             continue
         register = address + registers - 1 - bit // 16
-        draft.add(f"{where}.{symbol}", f"{name}_{symbol}", table="holding", address=register, type="bool", bit=bit % 16)
+        draft.add(
+            f"{where}.{symbol}",
+            f"{_called(name)}_{symbol}",
+            table="holding",
+            address=register,
+            type="bool",
+            bit=bit % 16,
+        )
+
+
+def _called(name: str) -> str:
+    """What other profiles call it, else the name with its words apart: TotVAhExpPhA is tot_vah_exp_ph_a."""
+    return _NAMES.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
 
 
 def _symbols(point: Mapping[str, Any]) -> dict[str, str]:

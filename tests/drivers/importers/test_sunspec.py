@@ -31,8 +31,8 @@ def test_points_stand_where_the_model_says_from_its_first_register_on():
         "evt_over_temp": (10, "bool"),
         "serial": (12, "string"),
         "tmp": (20, "f32"),
-        "phw": (26, "s16"),
-        "phw_2": (27, "s16"),
+        "ph_w": (26, "s16"),
+        "ph_w_2": (27, "s16"),
     }
 
 
@@ -46,7 +46,7 @@ def test_scale_registers_sentinels_units_and_symbols_are_those_of_the_model():
     assert found["st"].symbols == {"1": "OFF", "4": "MPPT"}
     assert (found["evt_ground_fault"].bit, found["evt_over_temp"].bit) == (0, 1)
     assert (found["serial"].registers, found["tmp"].unit) == (8, "°C")
-    assert found["phw_2"].scale_register == AT + 5
+    assert found["ph_w_2"].scale_register == AT + 5
 
 
 def test_every_point_that_is_not_taken_over_is_told_with_the_reason():
