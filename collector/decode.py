@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collector.kernels import decode as kernels
+from collector.programs import Programs
 from collector.types import BlockSpec, Outcome, PointSpec, Quality, RawBatch, Samples
 
 _KINDS = {"u": kernels.UNSIGNED, "s": kernels.SIGNED, "f": kernels.FLOAT, "b": kernels.BCD}
@@ -55,6 +56,7 @@ class Decode:
         self._need = np.empty(0, np.int64)
         self._members = np.empty((0, kernels.MEMBER_COLUMNS), np.int32)
         self._strings: dict[int, list[tuple[int, int, int]]] = {}  # block → (point, byte offset, bytes)
+        self._programs = Programs()
 
     def set_blocks(self, blocks: Sequence[BlockSpec]) -> None:
         """Take the blocks that are new; those already known keep their numbers and do not change."""
@@ -65,6 +67,7 @@ class Decode:
         self._first = np.concatenate((self._first, ends))
         self._need = np.concatenate((self._need, np.array([_bytes_of(b) for b in new], np.int64)))
         self._members = np.concatenate((self._members, flat))
+        self._programs.pack()
         self._known = len(blocks)
         self._layouts = np.array([form.layout for form in self._forms], np.int32).reshape(-1, kernels.LAYOUT_COLUMNS)
         self._scales = np.array([form.scale for form in self._forms], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
@@ -100,6 +103,10 @@ class Decode:
                 self._scales,
                 self._first_invalid,
                 self._invalid,
+                self._programs.first,
+                self._programs.computed,
+                self._programs.operations,
+                self._programs.constants,
                 samples.point,
                 samples.ts_ns,
                 samples.value,
@@ -110,7 +117,8 @@ class Decode:
     def _members_of(self, number: int, block: BlockSpec) -> list[tuple[int, ...]]:
         bits = block.function in _BIT_FUNCTIONS
         members: list[tuple[int, ...]] = []
-        for p, offset in zip(block.points, block.offsets, strict=True):
+        member_at: dict[int, int] = {}  # place among the block's points → member
+        for place, (p, offset) in enumerate(zip(block.points, block.offsets, strict=True)):
             point = self._points[p]
             # Devices of one model have the same forms: what follows device, name and site is worked out once.
             look = (point[4:], offset % 8 if bits else -1)
@@ -126,13 +134,30 @@ class Decode:
             if point.type == "string":
                 self._strings.setdefault(number, []).append((p, 2 * offset, size))
             else:
+                member_at[place] = len(members)
                 members.append((p, offset // 8 if bits else 2 * offset, form))
-        return members
+        computed = [(len(members) + k, program) for k, (_, program) in enumerate(block.derived)]
+        members += [(p, 0, self._form(self._points[p], -1)) for p, _ in block.derived]
+        order = self._by_series(members)
+        place_of = {old: new for new, old in enumerate(order)}
+        self._programs.add(
+            [(place_of[member], program) for member, program in computed],
+            {place: place_of[member] for place, member in member_at.items()},
+        )
+        return [members[member] for member in order]
+
+    def _by_series(self, members: list[tuple[int, ...]]) -> list[int]:
+        """Members so that what shares a line stands together; the block's points do already, what is derived not."""
+        rank: dict[tuple[object, ...], int] = {}
+        ranks = [rank.setdefault(self._points[m[0]][2:4], len(rank)) for m in members]
+        return sorted(range(len(members)), key=ranks.__getitem__)
 
     def _form(self, point: PointSpec, bit: int) -> int:
         """The number of the point's form; `bit` is its place in the byte of a bit table, -1 in registers."""
         layout: tuple[int, ...]
-        if bit >= 0:
+        if point.type == "derived":  # nothing is read for it; its program overwrites what comes of that
+            layout = (0, 0, kernels.UNSIGNED, 0, 0, 0, 0, 0)
+        elif bit >= 0:
             layout = (1, 0, kernels.BIT, bit, 56, 56, 0, 0)
         else:
             size = _size(point)

@@ -13,7 +13,9 @@ from collector.splits import Splits
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus, speaking
 from drivers.base import LinkCost
-from drivers.meaning import AnyProfile, Meaning
+from drivers.derived import Placed, inputs, placed
+from drivers.formula import OPERATORS, Program
+from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.plan import AnyBlock, Block, link_cost, parts_of, plan_any
 from drivers.profile import Point, Profile, load_profile
 from drivers.text.profile import TextPoint
@@ -84,7 +86,7 @@ class Inventory:
         old = self.blocks[number]
         if self.splits is not None:
             self.splits.add((old.device, old.function, old.address, old.count))
-        return [self._add_block(profile, piece, numbers, old.device, old.unit) for piece in pieces]
+        return self._add_blocks(profile, pieces, numbers, old.device, old.unit)
 
     def _bus(self, bus: Bus, devices: list[Device]) -> BusPlan:
         address = speaking(parse_bus(bus.url), [self._profile(d.profile) for d in devices])
@@ -107,7 +109,7 @@ class Inventory:
     def _unit(self, device: Device, bus: Bus, address: BusAddress) -> UnitPlan:
         profile = self._limited(device.profile, device.max_registers)
         turnaround_s = profile.limits.turnaround_s if device.turnaround_s is None else device.turnaround_s
-        chosen = [p for p in profile.point if device.points is None or p.name in device.points]
+        chosen = _chosen(profile, device.points)
         numbers = {p.name: len(self.points) + i for i, p in enumerate(chosen)}
         models = [self._spec(device.profile, p.name, device.interval_s) for p in chosen]
         tags = {own: tuple(sorted({**device.tags, **dict(own)}.items())) for own in {m.tags for m in models}}
@@ -124,7 +126,7 @@ class Inventory:
             profile=device.profile,
             timeout_s=device.timeout_s or bus.timeout_s or profile.limits.timeout_s,
             turnaround_s=turnaround_s,
-            blocks=tuple(self._add_block(profile, b, numbers, device.name, device.unit) for b in planned),
+            blocks=tuple(self._add_blocks(profile, planned, numbers, device.name, device.unit)),
             load=load,
             read_s=load / sum(1 / b.interval_s for b in planned),
             round_s=sum(times),
@@ -142,8 +144,26 @@ class Inventory:
             return pieces
         return [part for piece in pieces for part in self._unrefused(device, piece, profile)]
 
-    def _add_block(self, profile: AnyProfile, block: AnyBlock, numbers: dict[str, int], device: str, unit: int) -> int:
+    def _add_blocks(
+        self, profile: AnyProfile, blocks: list[AnyBlock], numbers: dict[str, int], device: str, unit: int
+    ) -> list[int]:
+        derived = placed(profile, blocks)
+        return [
+            self._add_block(profile, b, tuple(d for d in own if d.name in numbers), numbers, device, unit)
+            for b, own in zip(blocks, derived, strict=True)
+        ]
+
+    def _add_block(
+        self,
+        profile: AnyProfile,
+        block: AnyBlock,
+        derived: tuple[Placed, ...],
+        numbers: dict[str, int],
+        device: str,
+        unit: int,
+    ) -> int:
         self._plans.append((profile, block, numbers))
+        place = {name: k for k, name in enumerate(block.points)}
         function, address, command = 0, 0, None
         if isinstance(block, Block):
             function, address = block.function, block.address
@@ -159,6 +179,7 @@ class Inventory:
                 interval_s=block.interval_s,
                 points=tuple(numbers[name] for name in block.points),
                 offsets=block.offsets,
+                derived=tuple((numbers[d.name], _numbered(d.program, place)) for d in derived),
                 command=command,
             )
         )
@@ -170,6 +191,22 @@ def _limited(profile: AnyProfile, max_registers: int | None) -> AnyProfile:
     if max_registers is None or not isinstance(profile, Profile):
         return profile
     return profile.model_copy(update={"limits": profile.limits.model_copy(update={"max_registers": max_registers})})
+
+
+def _chosen(profile: AnyProfile, names: tuple[str, ...] | None) -> list[Meaning]:
+    """The points of these names, and whatever the derived ones among them are computed from."""
+    if names is None:
+        return [*profile.published]
+    needed = {name for derived in profile.derived if derived.name in names for name in inputs(derived)}
+    return [point for point in profile.published if point.name in needed or point.name in names]
+
+
+def _numbered(program: Program, place: dict[str, int]) -> tuple[float | int | str, ...]:
+    """A formula's program with places for names, as `BlockSpec.derived` has it."""
+    return tuple(
+        float(token) if not isinstance(token, str) else token if token in OPERATORS else place[token]
+        for token in program
+    )
 
 
 def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
@@ -199,6 +236,8 @@ def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
 
 def _form(profile: AnyProfile, point: Meaning) -> dict[str, Any]:
     """How the value looks in its registers."""
+    if isinstance(point, Derived):
+        return {"type": "derived"}
     if isinstance(point, TextPoint):
         return {"type": "string" if point.is_text else "f64", "registers": point.image_registers}
     assert isinstance(profile, Profile)

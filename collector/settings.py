@@ -11,6 +11,7 @@ from pydantic import Field
 from collector.config_file import Broker, Name, Strict, parse, read, shown
 from collector.errors import ConfigError, Finding
 from drivers.address import parse_bus, speaking
+from drivers.derived import inputs
 from drivers.errors import ProfileError
 from drivers.meaning import AnyProfile
 from drivers.profile import Profile, load_profile
@@ -298,9 +299,9 @@ def _profile_findings(
 ) -> list[Finding]:
     if isinstance(profile, ProfileError):
         return [Finding(file, f"{key}.profile", repr(name), reason, hint) for _, reason, hint in profile.findings]
-    known = {point.name for point in profile.point}
+    known = {point.name for point in profile.published}
     wanted = device.get("points")
-    own = sorted({tag for point in profile.point for tag in point.tags} & set(device.get("tags") or ()))
+    own = sorted({tag for point in profile.published for tag in point.tags} & set(device.get("tags") or ()))
     return [
         *_length_findings(device.get("max_registers"), profile, f"{key}.max_registers", file),
         *(Finding(file, f"{key}.tags.{tag}", "", f"{name} sets this tag itself", "rename it") for tag in own),
@@ -318,8 +319,14 @@ def _length_findings(most: object, profile: AnyProfile, key: str, file: str) -> 
         return []
     if not isinstance(profile, Profile):
         return [Finding(file, key, str(most), f"{profile.protocol} has no registers", "remove it")]
-    longest = max((point for point in profile.point if not point.is_bool), key=lambda p: p.length, default=None)
-    if longest is None or longest.length <= most:
+    wholes = {point.name: [point] for point in profile.point if not point.is_bool}
+    wholes |= {
+        derived.name: [wholes[name][0] for name in inputs(derived) if name in wholes] for derived in profile.derived
+    }
+    spans = {name: profile.together(points) for name, points in wholes.items() if points}
+    longest = max(spans, key=lambda name: spans[name][1] - spans[name][0], default="")
+    needed = spans[longest][1] - spans[longest][0] if longest else 0
+    if needed <= most:
         return []
-    reason = f"the point {longest.name} alone has {longest.length} registers"
-    return [Finding(file, key, str(most), reason, f"at least {longest.length}")]
+    reason = f"the point {longest} alone has {needed} registers"
+    return [Finding(file, key, str(most), reason, f"at least {needed}")]

@@ -53,7 +53,7 @@ class PointSpec(NamedTuple):
     name: str  #: field key: what the point's profile publishes it as
     category: str  #: measurement and topic leaf, e.g. "power"
     tags: tuple[tuple[str, str], ...]  #: the site's own tags and those of the point, sorted by key
-    type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bcd64 bool string
+    type: str  #: u16 s16 u32 s32 u64 s64 f32 f64 bcd16 bcd32 bcd64 bool string; derived: by a block's program
     order: str = "ABCD"  #: ABCD CDAB BADC DCBA (for 64 bit: the same rule over four registers)
     bit: int = -1  #: bit of the register for type bool; -1 for a coil or a discrete input
     bits: tuple[int, int] | None = None  #: first and last bit that are raw, of an unsigned number; None: all
@@ -98,8 +98,11 @@ class BlockSpec:
     address: int  #: 0-based, as on the wire
     count: int  #: registers or bits of the answer
     interval_s: float
-    points: tuple[int, ...]  #: numbers of the points inside, ordered by category, then offset
+    points: tuple[int, ...]  #: numbers of the points inside, ordered by category, tags, then offset
     offsets: tuple[int, ...]  #: for each point: registers (FC 3, 4) or bits (FC 1, 2) from the start of the block
+    #: number and program of each point computed from those inside: a float is a constant, an int a place in `points`,
+    #: a text an operator of `drivers.formula`; without a program it never has a value
+    derived: tuple[tuple[int, tuple[float | int | str, ...]], ...] = ()
     command: Question | None = None  #: of a text protocol, whose answer comes as registers like any other
 
 

@@ -70,7 +70,7 @@ def decode_point(profile: AnyProfile, point: Meaning, data: bytes, offset: int =
         return Reading(None, Status.NOT_AVAILABLE)
     if point.type == "bool":
         return Reading(bool(pattern >> (point.bit or 0) & 1), Status.GOOD)
-    return _judged(point, raw_value(point.type, pattern), exponent)
+    return judged(point, raw_value(point.type, pattern), exponent)
 
 
 def encode_point(profile: Profile, point: Point, value: Value | None, exponent: int = 0) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def _exponent(profile: Profile, point: Point, data: bytes, offset: int) -> int:
 def _from_image(point: TextPoint, data: bytes, offset: int) -> Reading:
     """A point of a text protocol: a double as the device sent it, or a text."""
     if not point.is_text:
-        reading = _judged(point, number_at(data, offset), 0)
+        reading = judged(point, number_at(data, offset), 0)
         return Reading(bool(reading.value), Status.GOOD) if point.is_bool and reading.value is not None else reading
     cut = data[2 * offset : 2 * (offset + point.image_registers)] if offset >= 0 else b""
     if len(cut) != 2 * point.image_registers:
@@ -155,7 +155,8 @@ def _read_text(data: bytes) -> Reading:
     return Reading(text, Status.GOOD) if text else Reading(None, Status.NOT_AVAILABLE)
 
 
-def _judged(point: Meaning, raw: float, exponent: int) -> Reading:
+def judged(point: Meaning, raw: float, exponent: int = 0) -> Reading:
+    """The published value of a raw number; `exponent` is what the point's scale register says."""
     if not math.isfinite(raw):
         return Reading(None, Status.NOT_AVAILABLE)
     if abs(exponent) > MAX_EXPONENT:

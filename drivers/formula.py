@@ -6,6 +6,7 @@ A formula is data: it is parsed, never run as Python, and knows nothing but arit
 import ast
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 #: A number, the name of a value, or an operator, in the order of their use (postfix).
 Token = float | int | str
@@ -40,6 +41,7 @@ class FormulaError(ValueError):
         super().__init__(reason)
 
 
+@lru_cache(maxsize=4096)  # a formula is asked for by the linter, the planner and for each device of its model
 def compiled(text: str) -> Program:
     """The program of a formula. Raises FormulaError."""
     if len(text) > MAX_LENGTH:

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from drivers.codec import Status, Value, decode_point
+from drivers.derived import derive
 from drivers.errors import DeviceError
 from drivers.meaning import AnyProfile, Frame, Meaning
 from drivers.profile import Profile
@@ -97,7 +98,9 @@ def _form(profile: Profile, request: bytes, response: bytes) -> Mistake | None:
 
 def _content(profile: AnyProfile, golden: Frame, key: str, data: bytes, places: Mapping[str, int]) -> Iterator[Mistake]:
     """Whether `data`, with points at `places`, says what is expected of it."""
-    points = {point.name: point for point in profile.point}
+    points = {point.name: point for point in profile.published}
+    readings = {name: decode_point(profile, points[name], data, place) for name, place in places.items()}
+    readings |= derive(profile, readings)
     expected: dict[str, Value | None] = {**golden.expect, **dict.fromkeys(golden.missing)}
     if not expected:
         yield f"{key}.expect", "expects nothing", "name at least one point"
@@ -106,10 +109,10 @@ def _content(profile: AnyProfile, golden: Frame, key: str, data: bytes, places: 
         if point is None:
             yield f"{key}.expect.{name}", "no such point", "see the names above"
             continue
-        if name not in places:
+        if name not in readings:
             yield f"{key}.expect.{name}", "is not inside this read", "another frame, or another address"
             continue
-        reading = decode_point(profile, point, data, places[name])
+        reading = readings[name]
         if reading.status != (Status.NOT_AVAILABLE if value is None else Status.GOOD):
             said = reading.status.name.lower().replace("_", " ")
             yield f"{key}.expect.{name}", f"decodes to: {said}", "check sentinels, range and type"

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from drivers import derived, golden
 from drivers.codec import EXACT, own_bits
-from drivers.golden import mistakes
-from drivers.meaning import AnyProfile, Meaning
+from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.profile import BIT_TABLES, Point, Profile
 from drivers.scaling import decimals_of
 from drivers.text.profile import TextPoint, TextProfile
@@ -51,16 +51,21 @@ def lint(profile: AnyProfile) -> list[Finding]:
         parts = [(p.name, part) for p in profile.point for part in _parts(profile, p)]
         findings += [Finding(f"point[{name}].{key}", *rest) for name, (key, *rest) in parts]
         profile = _without_lost_parts(profile)
-    for point in profile.point:
+    for point in profile.published:
         checks = (*_placing(profile, point), _numbers(point), _range(point), _words(point))
-        findings += [Finding(f"point[{point.name}].{key}", *rest) for check in checks for key, *rest in check]
+        findings += [Finding(f"{_key(point)}.{key}", *rest) for check in checks for key, *rest in check]
+    findings += [Finding(*mistake) for mistake in derived.mistakes(profile)]
     if isinstance(profile, Profile):
         findings += _overlaps(profile)
     if isinstance(profile, TextProfile):
         findings += [*_commands(profile), *(Finding(*mistake) for mistake in profile.mistakes())]
     if not findings:  # a frame tells nothing about a map that is already known to be wrong
-        findings = [Finding(*mistake) for mistake in mistakes(profile)]
+        findings = [Finding(*mistake) for mistake in golden.mistakes(profile)]
     return findings
+
+
+def _key(point: Meaning) -> str:
+    return f"derived[{point.name}]" if isinstance(point, Derived) else f"point[{point.name}]"
 
 
 Check = Iterator[tuple[str, str, str]]
@@ -68,6 +73,8 @@ Check = Iterator[tuple[str, str, str]]
 
 def _placing(profile: AnyProfile, point: Meaning) -> tuple[Check, ...]:
     """What the protocol asks of the place where a point stands."""
+    if isinstance(point, Derived):
+        return ()
     if isinstance(point, TextPoint):
         return (_text_place(profile, point),)
     assert isinstance(profile, Profile)
@@ -106,27 +113,27 @@ def _limits(profile: Profile) -> Iterator[Finding]:
 
 
 def _names(profile: AnyProfile) -> Iterator[Finding]:
-    counts = Counter(point.name for point in profile.point)
+    counts = Counter(point.name for point in profile.published)
     for name, count in counts.items():
         if count > 1:
             yield Finding(f"point[{name}].name", f"used {count} times", "each point needs a name of its own")
     series: dict[tuple[str, frozenset[tuple[str, str]]], dict[str, str]] = {}
-    for point in profile.point:
+    for point in profile.published:
         field, key = ("name", point.name) if point.publish_as is None else ("publish_as", point.publish_as)
         if key in RESERVED_NAMES:
             reason = "is the name of a tag or of the timestamp"
-            yield Finding(f"point[{point.name}].{field}", reason, "call it something else")
+            yield Finding(f"{_key(point)}.{field}", reason, "call it something else")
         fields = series.setdefault((profile.category(point), frozenset(point.tags.items())), {})
         other = fields.setdefault(key, point.name)
         if other != point.name:
             reason = f"{other} is published under the same name, category and tags"
-            yield Finding(f"point[{point.name}].{field}", reason, "another name, or another tag")
+            yield Finding(f"{_key(point)}.{field}", reason, "another name, or another tag")
         for tag, value in point.tags.items():
             if tag in RESERVED_NAMES:
-                yield Finding(f"point[{point.name}].tags.{tag}", "the collector sets this tag itself", "rename it")
+                yield Finding(f"{_key(point)}.tags.{tag}", "the collector sets this tag itself", "rename it")
             if not value or not value.isprintable() or "\\" in value:
                 hint = "printable text, not empty, without \\"
-                yield Finding(f"point[{point.name}].tags.{tag}", f"{value!r} cannot be a tag value", hint)
+                yield Finding(f"{_key(point)}.tags.{tag}", f"{value!r} cannot be a tag value", hint)
     for fields in series.values():
         for key, name in fields.items():
             for suffix in FIELD_SUFFIXES:

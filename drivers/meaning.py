@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from drivers.formula import MAX_LENGTH, Program, compiled
 from drivers.scaling import Scaling, derive
 
 #: A field key, a device, a tag key: safe in line protocol and topics without any escape.
@@ -95,6 +96,25 @@ class Meaning(Strict):
         )
 
 
+class Derived(Meaning):
+    """A value computed from others of the same answer. Published = formula * scale + offset."""
+
+    derive: Annotated[str, Field(max_length=MAX_LENGTH)]  #: formula over published values: "power_a + power_b"
+
+    @property
+    def program(self) -> Program:
+        """Raises FormulaError."""
+        return compiled(self.derive)
+
+    @property
+    def wire_type(self) -> str:
+        return "formula"
+
+    @property
+    def is_coarse(self) -> bool:
+        return True
+
+
 class Frame(Strict):
     """An exchange that proves the map: the answer must decode to exactly these values."""
 
@@ -118,7 +138,13 @@ class AnyProfile(Strict):
     device: Device
     limits: Any
     point: tuple[Any, ...]
+    derived: Annotated[tuple[Derived, ...], Field(max_length=MAX_POINTS)] = ()
     golden: tuple[Any, ...] = ()
+
+    @property
+    def published(self) -> tuple[Meaning, ...]:
+        """The points, and what is derived from them."""
+        return (*self.point, *self.derived)
 
     def category(self, point: Meaning) -> str:
         return point.category or self.device.category
@@ -128,7 +154,7 @@ class AnyProfile(Strict):
 
     def named(self, name: str) -> Any:
         """The point of that name. Raises KeyError."""
-        for point in self.point:
+        for point in self.published:
             if point.name == name:
                 return point
         raise KeyError(name)

@@ -12,6 +12,7 @@ from itertools import accumulate, groupby
 
 from drivers.address import BusAddress
 from drivers.base import LinkCost, Request
+from drivers.formula import names_in
 from drivers.meaning import AnyProfile
 from drivers.profile import Point, Profile
 from drivers.text.plan import TextBlock, text_cost
@@ -57,11 +58,11 @@ AnyBlock = Block | TextBlock
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A point as the planner sees it: what one answer must hold of it, wire addresses `[first, end)`."""
+    """What one answer must hold, wire addresses `[first, end)`: of a point, or all inputs of a derived one (None)."""
 
     first: int
     end: int
-    point: Point
+    point: Point | None
 
 
 def link_cost(address: BusAddress, turnaround_s: float) -> LinkCost:
@@ -95,7 +96,8 @@ def plan_any(
 ) -> list[AnyBlock]:
     """`plan` for a Modbus device; for others one block per command that a point is in."""
     if isinstance(profile, TextProfile):
-        return [*profile.blocks(interval_s, points)]
+        derived = {point.name for point in profile.derived}
+        return [*profile.blocks(interval_s, points and [name for name in points if name not in derived])]
     assert isinstance(profile, Profile)
     return [*plan(profile, interval_s, cost, points)]
 
@@ -124,10 +126,11 @@ def plan(
     wanted = profile.point
     if points is not None:
         by_name = {point.name: point for point in profile.point}
-        wanted = tuple(by_name[name] for name in points)
+        derived = {point.name for point in profile.derived}
+        wanted = tuple(by_name[name] for name in points if name not in derived)
     blocks: list[Block] = []
     for (function, every), group in _groups(wanted):
-        spans = _spans(profile, group)
+        spans = _in_order([*_spans(profile, group), *_wholes(profile, group)])
         barriers = _barriers(profile, function, unmergeable)
         reach = [_reach(span, profile.max_count(function), barriers) for span in spans]
         cheapest = _cheapest(spans, reach, cost, bits=function <= 2)
@@ -168,7 +171,22 @@ def _groups(points: Iterable[Point]) -> Iterable[tuple[tuple[int, int], list[Poi
 
 def _spans(profile: Profile, points: Iterable[Point]) -> list[_Span]:
     """Sorted so that a span stands behind every other that contains it."""
-    return sorted((_Span(*profile.reach(p), p) for p in points), key=lambda s: (s.first, -s.end))
+    return _in_order(_Span(*profile.reach(p), p) for p in points)
+
+
+def _wholes(profile: Profile, points: Iterable[Point]) -> list[_Span]:
+    """Of each derived point all whose inputs are among `points`: they come in one answer."""
+    by_name = {point.name: point for point in points}
+    found = []
+    for derived in profile.derived:
+        given = [by_name.get(name) for name in names_in(derived.program)]
+        if all(given):
+            found.append(_Span(*profile.together([point for point in given if point]), None))
+    return found
+
+
+def _in_order(spans: Iterable[_Span]) -> list[_Span]:
+    return sorted(spans, key=lambda s: (s.first, -s.end))
 
 
 def _runs(spans: list[_Span]) -> list[list[_Span]]:
@@ -246,15 +264,16 @@ def _cheapest(spans: list[_Span], reach: list[int], cost: LinkCost, *, bits: boo
 
 def _block(profile: Profile, spans: list[_Span], function: int, every: int, interval_s: float) -> Block:
     address = min(s.first for s in spans)
-    places = {s.point.name: profile.wire_address(s.point) - address for s in spans}
-    series = {s.point.name: (profile.category(s.point), sorted(s.point.tags.items())) for s in spans}
-    ordered = sorted(spans, key=lambda s: (*series[s.point.name], places[s.point.name], s.point.bit or 0))
+    points = [s.point for s in spans if s.point is not None]
+    places = {p.name: profile.wire_address(p) - address for p in points}
+    series = {p.name: (profile.category(p), sorted(p.tags.items())) for p in points}
+    points.sort(key=lambda p: (*series[p.name], places[p.name], p.bit or 0))
     return Block(
         function=function,
         address=address,
         count=max(s.end for s in spans) - address,
         every=every,
         interval_s=interval_s,
-        points=tuple(s.point.name for s in ordered),
-        offsets=tuple(places[s.point.name] for s in ordered),
+        points=tuple(p.name for p in points),
+        offsets=tuple(places[p.name] for p in points),
     )

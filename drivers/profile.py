@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from drivers.errors import ProfileError
 from drivers.form import form_findings, survivors
-from drivers.meaning import MAX_POINTS, AnyProfile, Frame, Meaning, Name, Strict
+from drivers.meaning import MAX_POINTS, AnyProfile, Derived, Frame, Meaning, Name, Strict
 from drivers.protocols import MODELS, model_of
 
 PointType = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bcd16", "bcd32", "bcd64", "bool", "string"]
@@ -138,6 +138,13 @@ class Template(Point):
     scale_register: str | Annotated[int, Field(ge=0, le=65536)] | None = None
 
 
+class DerivedTemplate(Derived):
+    """A derived point of every instance. Names of the block's own templates mean those of the same instance."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z{]", max_length=128)]
+    publish_as: Annotated[str, Field(max_length=128)] | None = None
+
+
 class Repeat(Strict):
     """Points that stand once for each outlet, branch or module; `drivers.repeat` makes them at loading."""
 
@@ -147,6 +154,7 @@ class Repeat(Strict):
     index: str | None = None  #: instead of stride: registers from the template to instance n, such as "(n - 1) // 4"
     tag: Name | None = None  #: each instance is published as a device of its own, with this tag
     point: tuple[Template, ...] = Field(min_length=1, max_length=MAX_POINTS)
+    derived: Annotated[tuple[DerivedTemplate, ...], Field(max_length=MAX_POINTS)] = ()
 
 
 class Profile(AnyProfile):
@@ -179,6 +187,11 @@ class Profile(AnyProfile):
         first, end = self.span(point)
         scale = self.scale_address(point)
         return (first, end) if scale is None else (min(first, scale), max(end, scale + 1))
+
+    def together(self, points: Sequence[Point]) -> tuple[int, int]:
+        """First and behind-the-last wire address of an answer that holds all these points of one table."""
+        reaches = [self.reach(point) for point in points]
+        return min(first for first, _ in reaches), max(end for _, end in reaches)
 
     def named_runs(self, function: int) -> list[tuple[int, int]]:
         """First and behind-the-last wire address of each run of registers that points name, scale registers too."""

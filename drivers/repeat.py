@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from drivers.errors import ProfileError
 from drivers.formula import FormulaError, Program, compiled, evaluate, names_in
-from drivers.meaning import MAX_POINTS
-from drivers.profile import Point, Profile, Repeat, Template
+from drivers.meaning import MAX_POINTS, Derived
+from drivers.profile import DerivedTemplate, Point, Profile, Repeat, Template
 
 #: `{n}`, `{4 * n - 3}` in a text of a template.
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_POINT_KEY = re.compile(r"point\[([^\]]*)\](.*)", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_POINT_KEY = re.compile(r"(?:point|derived)\[([^\]]*)\](.*)", re.DOTALL)
 
 Finding = tuple[str, str, str]
 
@@ -23,27 +24,32 @@ def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
 
     Raises ProfileError naming the templates that cannot be repeated.
     """
-    total = len(profile.point) + sum(repeat.count * len(repeat.point) for repeat in profile.repeat)
+    total = len(profile.published) + sum(r.count * (len(r.point) + len(r.derived)) for r in profile.repeat)
     if not total:
         raise ProfileError(subject, [("point", "there is none", "add at least one [[point]] or [[repeat]]")])
     if total > MAX_POINTS:
         raise ProfileError(subject, [("repeat", f"makes {total} points, at most {MAX_POINTS}", "a smaller count")])
-    points = list(profile.point)
+    points: list[Point] = list(profile.point)
+    derived: list[Derived] = list(profile.derived)
     origin: dict[str, str] = {}
     findings: list[Finding] = []
     for i, repeat in enumerate(profile.repeat):
-        for template in repeat.point:
-            key = f"repeat[{i}].point[{template.name}]"
+        templates: list[Template | DerivedTemplate] = [*repeat.point, *repeat.derived]
+        for template in templates:
+            table = "derived" if isinstance(template, DerivedTemplate) else "point"
+            key = f"repeat[{i}].{table}[{template.name}]"
             try:
                 made = [_instance(repeat, template, n) for n in range(repeat.first, repeat.first + repeat.count)]
             except _Unusable as error:
                 findings.append((f"repeat[{i}].{error.key}" if error.of_repeat else f"{key}.{error.key}", *error.said))
                 continue
-            points += made
+            points += [point for point in made if isinstance(point, Point)]
+            derived += [point for point in made if isinstance(point, Derived)]
             origin |= {point.name: key for point in made}
     if findings:
         raise ProfileError(subject, list(dict.fromkeys(findings)))
-    return profile.model_copy(update={"point": tuple(points), "repeat": ()}), origin
+    whole = {"point": tuple(points), "derived": tuple(derived), "repeat": ()}
+    return profile.model_copy(update=whole), origin
 
 
 def of_templates(findings: Iterable[Finding], origin: dict[str, str]) -> Iterator[Finding]:
@@ -66,21 +72,28 @@ class _Unusable(Exception):
         self.key, self.said, self.of_repeat = key, (reason, hint), of_repeat
 
 
-def _instance(repeat: Repeat, template: Template, n: int) -> Point:
+def _instance(repeat: Repeat, template: Template | DerivedTemplate, n: int) -> Point | Derived:
     keys: dict[str, Any] = template.model_dump(exclude_unset=True)
-    for key in ("name", "publish_as", "note", "scale_register"):
+    for key in ("name", "publish_as", "note", "scale_register", "derive"):
         if isinstance(keys.get(key), str):
             keys[key] = _filled(key, keys[key], n)
     if repeat.tag is not None:
+        siblings = {_filled("name", each.name, n) for each in repeat.point}
+        if "derive" in keys:
+            keys["derive"] = _WORD.sub(
+                lambda word: f"{repeat.tag}_{n}_{word[0]}" if word[0] in siblings else word[0], keys["derive"]
+            )
         keys.setdefault("publish_as", keys["name"])
         keys["name"] = f"{repeat.tag}_{n}_{keys['name']}"
         keys["tags"] = {**keys.get("tags", {}), repeat.tag: str(n)}
     elif keys["name"] == template.name and repeat.count > 1:
         hint = "write {n} where its number belongs, or give the repeat a tag"
         raise _Unusable("name", "is the same for every instance", hint)
-    keys["address"] += _away(repeat, n)
+    if isinstance(template, Template):
+        keys["address"] += _away(repeat, n)
+    model = Point if isinstance(template, Template) else Derived
     try:
-        return Point.model_validate(keys)
+        return model.model_validate(keys)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0]) if first["loc"] else "name"

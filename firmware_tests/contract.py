@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from drivers.codec import Reading, Status, decode_point
+from drivers.derived import derive
 from drivers.errors import DriverError, LinkError, LinkUnavailable
 from drivers.meaning import AnyProfile
 from drivers.plan import AnyBlock, link_cost, parts_of, plan_any
@@ -26,7 +27,8 @@ async def read_block(session: Session, profile: AnyProfile, unit: int, block: An
     """Readings of one block; raises what the driver raises."""
     data = await session.read(block.question(unit))
     points = [profile.named(name) for name in block.points]
-    return {p.name: decode_point(profile, p, data, at) for p, at in zip(points, block.offsets, strict=True)}
+    found = {p.name: decode_point(profile, p, data, at) for p, at in zip(points, block.offsets, strict=True)}
+    return found | derive(profile, found)
 
 
 async def read_round(session: Session, profile: AnyProfile, unit: int, blocks: list[AnyBlock]) -> Round:

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import settings
 
+from drivers.meaning import Derived
 from drivers.profile import Point, Profile
 
 #: Other work runs on the same machine: how long an example takes says nothing.
@@ -19,7 +20,20 @@ def a_point(address: int = 0, point_type: str = "u16", table: str = "holding", *
     return Point.model_validate({"name": name, "table": table, "address": address, "type": point_type, **keys})
 
 
-def a_profile(*points: Point, golden: tuple[Any, ...] = (), **limits: Any) -> Profile:
+def a_derived(name: str, derive: str, **keys: Any) -> Derived:
+    return Derived.model_validate({"name": name, "derive": derive, **keys})
+
+
+def a_profile(
+    *points: Point, golden: tuple[Any, ...] = (), derived: tuple[Derived, ...] = (), **limits: Any
+) -> Profile:
     """A profile of these points; not linted."""
-    data = {"schema": 1, "device": DEVICE, "limits": limits, "point": points or (a_point(),), "golden": golden}
+    data = {
+        "schema": 1,
+        "device": DEVICE,
+        "limits": limits,
+        "point": points or (a_point(),),
+        "derived": derived,
+        "golden": golden,
+    }
     return Profile.model_validate(data)

@@ -88,7 +88,7 @@ def _block(block: Any) -> dict[str, Any]:
     return {
         **({"command": str(block.command)} if block.command is not None else asked),
         "interval_s": block.interval_s,
-        "points": len(block.points),
+        "points": len(block.points) + len(block.derived),
     }
 
 

@@ -181,17 +181,26 @@ def _facts(report: "Report") -> dict[str, Any]:
 
 def _values(report: "Report", profile: "AnyProfile | None") -> list[dict[str, Any]]:
     """Every point of the profile that was asked for, in its order of blocks."""
-    from drivers.codec import decode_point
+    from drivers.codec import Reading, decode_point
+    from drivers.derived import derive, placed
 
     rows: list[dict[str, Any]] = []
     if profile is None:
         return rows
-    for request, block in report.blocks.items():
-        for name, offset in zip(block.points, block.offsets, strict=True):
+    for (request, block), derived in zip(
+        report.blocks.items(), placed(profile, [*report.blocks.values()]), strict=True
+    ):
+        data = report.data.get(request)
+        readings: dict[str, Reading] = {}
+        if data is not None:
+            places = zip(block.points, block.offsets, strict=True)
+            readings = {name: decode_point(profile, profile.named(name), data, offset) for name, offset in places}
+            readings |= derive(profile, readings)
+        for name in (*block.points, *(each.name for each in derived if each.program)):
             point = profile.named(name)
             row: dict[str, Any] = {"point": name, "unit": point.unit, "value": None}
-            if request in report.data:
-                reading = decode_point(profile, point, report.data[request], offset)
+            if name in readings:
+                reading = readings[name]
                 row |= {"value": reading.value, "status": reading.status.name.lower().replace("_", "-")}
                 if point.symbols and reading.value is not None:
                     row["meaning"] = point.symbols.get(str(int(reading.value)), "")

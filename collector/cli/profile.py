@@ -96,7 +96,7 @@ def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
         else:
             click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    points = [_point(profile, point) for point in profile.point]
+    points = [_point(profile, point) for point in profile.published]
     if as_json:
         summary = {**_summary(name, profile), "caveats": list(profile.device.caveats), "reads": _reads(profile)}
         click.echo(json.dumps({**summary, "point": points}, ensure_ascii=False))
@@ -105,6 +105,8 @@ def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
     for point in points:
         if point["symbols"]:
             click.echo(f"{point['name']}: " + ", ".join(f"{value} {text}" for value, text in point["symbols"].items()))
+        if "derive" in point:
+            click.echo(f"{point['name']} = {point['derive']}")
     for caveat in profile.device.caveats:
         click.echo(f"! {caveat}")
     click.echo(f"{_evidence(profile)}\n{_load(profile)}")
@@ -127,7 +129,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         try:
             profile = parse_profile(read_profile(file), str(file))
             rows.append({"file": str(file), **_summary("", profile), "reads": _reads(profile)})
-            said = f"{file}: good: {len(profile.point)} points, {_evidence(profile)}\n  {_load(profile)}"
+            said = f"{file}: good: {len(profile.published)} points, {_evidence(profile)}\n  {_load(profile)}"
         except ProfileError as error:
             rows.append({"file": str(file), "mistakes": _mistakes(error)})
             said = str(error)
@@ -144,8 +146,8 @@ def _summary(name: str, profile: "AnyProfile") -> dict[str, Any]:
         "name": name,
         "vendor": profile.device.vendor,
         "model": profile.device.model,
-        "categories": sorted({profile.category(point) for point in profile.point}),
-        "points": len(profile.point),
+        "categories": sorted({profile.category(point) for point in profile.published}),
+        "points": len(profile.published),
         "golden": len(profile.golden),
         "evidence": profile.device.evidence,
         "source": profile.device.source,
@@ -178,9 +180,12 @@ def _point(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
 
 def _place(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
     """Where a point stands on the wire, and how it looks there."""
+    from drivers.meaning import Derived
     from drivers.profile import Point, Profile
     from drivers.text.profile import TextPoint
 
+    if isinstance(point, Derived):
+        return {"type": point.wire_type, "derive": point.derive}
     if isinstance(point, TextPoint):
         return {
             "command": point.command,
@@ -294,6 +299,8 @@ def _point_table(name: str, profile: "AnyProfile", points: Sequence[dict[str, An
 
 def _where(point: dict[str, Any]) -> list[str]:
     """The three cells that tell where a point stands and how it looks there."""
+    if "derive" in point:
+        return ["", "", point["type"]]
     if "command" in point:
         return [point["command"], point["place"], point["type"]]
     kind = point["type"] + (f".{point['bit']}" if point["bit"] is not None else "")
@@ -306,7 +313,8 @@ def _formula(point: dict[str, Any]) -> str:
     """What stands in the registers, as the published value."""
     if point["kind"] == "state" or point["type"] in ("bool", "string"):
         return ""
-    text = "raw" if point["mul"] == 1 else f"raw×{point['mul']:g}"
+    raw = "formula" if "derive" in point else "raw"
+    text = raw if point["mul"] == 1 else f"{raw}×{point['mul']:g}"
     text += "×10^sf" if point.get("scale_register") is not None else ""
     text += f"{point['add']:+g}" if point["add"] else ""
     if point["div"] != 1:

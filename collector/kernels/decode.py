@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.kernels._jit import kernel
+from collector.kernels._jit import inlined, kernel
 
 #: How the bytes of a value are read.
 UNSIGNED, SIGNED, FLOAT, BIT, BCD = 0, 1, 2, 3, 4
@@ -24,6 +24,14 @@ EXACT = 2.0**52
 NOT_AVAILABLE, OUT_OF_RANGE, COMM_ERROR = 2, 3, 4  # collector.types.Quality
 OK = 0  # collector.types.Outcome
 
+#: Columns of `computed`: the member of the block, and its operations; no operations: there is nothing to compute.
+WHICH, BEGIN, END, COMPUTED_COLUMNS = 0, 1, 2, 3
+#: Columns of `operations`. ARGUMENT is a member of the block or a place in `constants`.
+CODE, ARGUMENT, OPERATION_COLUMNS = 0, 1, 2
+MEMBER, CONSTANT, ADD_UP, SUBTRACT, MULTIPLY, DIVIDE, NEGATE = 0, 1, 2, 3, 4, 5, 6
+#: drivers.formula.MAX_STACK
+STACK = 16
+
 #: drivers.scaling.MAX_EXPONENT and what a scale register says when there is no scale.
 MAX_EXPONENT = 10
 NO_EXPONENT = -0x8000
@@ -32,10 +40,91 @@ POWERS = np.array([10.0**k for k in range(MAX_EXPONENT + 1)])
 u64 = np.uint64
 
 
+@inlined
+def run(
+    begin: int,
+    end: int,
+    operations: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    base: int,
+    value: NDArray[np.float64],
+    stack: NDArray[np.float64],
+) -> float:
+    """The result of a program over the values of a record, which begin at `base`."""
+    top = 0
+    for k in range(u64(begin), u64(end)):
+        code = operations[k, CODE]
+        argument = operations[k, ARGUMENT]
+        if code == MEMBER:
+            stack[top] = value[base + argument]
+            top += 1
+        elif code == CONSTANT:
+            stack[top] = constants[argument]
+            top += 1
+        elif code == NEGATE:
+            stack[top - 1] = -stack[top - 1]
+        else:
+            top -= 1
+            left = stack[top - 1]
+            right = stack[top]
+            if code == ADD_UP:
+                stack[top - 1] = left + right
+            elif code == SUBTRACT:
+                stack[top - 1] = left - right
+            elif code == MULTIPLY:
+                stack[top - 1] = left * right
+            else:
+                stack[top - 1] = left / right
+    return float(stack[0])
+
+
+@inlined
+def worst_of(
+    begin: int, end: int, operations: NDArray[np.int32], base: int, quality: NDArray[np.uint8], good: int
+) -> int:
+    """The worst quality of a program's inputs, 0 if all are good."""
+    worst = 0 if begin < end else NOT_AVAILABLE
+    for k in range(u64(begin), u64(end)):
+        if operations[k, CODE] == MEMBER:
+            q = quality[base + operations[k, ARGUMENT]]
+            worst = max(worst, 0 if q == good else int(q))
+    return worst
+
+
+@inlined
+def compute(
+    program: NDArray[np.int32],
+    operations: NDArray[np.int32],
+    constants: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    base: int,
+    good: int,
+    value: NDArray[np.float64],
+    quality: NDArray[np.uint8],
+    stack: NDArray[np.float64],
+) -> None:
+    """One derived point of a record whose samples begin at `base`: a row of `computed` and one of `scales`."""
+    i = u64(base) + u64(program[WHICH])
+    value[i] = np.nan
+    quality[i] = worst_of(program[BEGIN], program[END], operations, base, quality, good)
+    if quality[i] != 0:
+        return
+    x = np.float64(run(program[BEGIN], program[END], operations, constants, base, value, stack))
+    y = (x * scale[MUL] + scale[ADD]) / scale[DIV]
+    if not np.isfinite(x):
+        quality[i] = NOT_AVAILABLE
+    elif y >= scale[LOW] and y <= scale[HIGH] and abs(y) * scale[POWER] < EXACT:
+        value[i] = y
+        quality[i] = good
+    else:
+        quality[i] = OUT_OF_RANGE
+
+
 @kernel(
     "void(Array(uint8, 1, 'C', True), Array(int32, 1, 'C', True), Array(int64, 1, 'C', True),"  # True: read-only
     " Array(int64, 1, 'C', True), Array(uint8, 1, 'C', True), uint8, int64[::1], int64[::1], int32[:,::1],"
-    " int32[:,::1], float64[:,::1], int64[::1], uint64[:,::1], int32[::1], int64[::1], float64[::1], uint8[::1])"
+    " int32[:,::1], float64[:,::1], int64[::1], uint64[:,::1], int64[::1], int32[:,::1], int32[:,::1], float64[::1],"
+    " int32[::1], int64[::1], float64[::1], uint8[::1])"
 )
 def decode(
     image: NDArray[np.uint8],
@@ -51,6 +140,10 @@ def decode(
     scales: NDArray[np.float64],
     first_invalid: NDArray[np.int64],
     invalid: NDArray[np.uint64],
+    first_computed: NDArray[np.int64],
+    computed: NDArray[np.int32],
+    operations: NDArray[np.int32],
+    constants: NDArray[np.float64],
     point: NDArray[np.int32],
     ts_ns: NDArray[np.int64],
     value: NDArray[np.float64],
@@ -59,8 +152,10 @@ def decode(
     """One sample per member of each record's block, in record order.
 
     Block b owns `members[first[b]:first[b + 1]]` and needs `need[b]` bytes. A record has the bytes up to the start of
-    the next good one; with fewer than it needs it counts as failed.
+    the next good one; with fewer than it needs it counts as failed. Members in `computed` are computed from others of
+    the same record.
     """
+    stack = np.empty(STACK, np.float64)
     size = np.int64(len(image))
     end = size
     out = np.int64(len(point))
@@ -132,3 +227,7 @@ def decode(
                 quality[i] = good
             else:
                 quality[i] = OUT_OF_RANGE
+        for d in range(u64(first_computed[b]), u64(first_computed[b + 1])):
+            if usable:
+                form = u64(members[u64(first[b]) + u64(computed[d, WHICH]), FORM])
+                compute(computed[d], operations, constants, scales[form], out, good, value, quality, stack)

@@ -1,6 +1,7 @@
 """A virtual device made from any profile: every point shows what it means in the hall, encoded as the profile says."""
 
 from drivers.codec import Reading, Status, Value, decode_point, encode_point, own_bits
+from drivers.derived import derive
 from drivers.profile import Point, Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
@@ -42,12 +43,16 @@ class VirtualDevice:
 
     def reading(self, name: str) -> Reading:
         """What a perfect collector makes of the registers as they are now. Raises KeyError."""
-        self.refresh()
-        return self._decoded(self.profile.named(name))
+        return self.readings()[name] if name in {p.name for p in self.profile.derived} else self._read(name)
 
     def readings(self) -> dict[str, Reading]:
         """`reading` of every point, in the profile's order."""
-        return {point.name: self.reading(point.name) for point in self.profile.point}
+        found = {point.name: self._read(point.name) for point in self.profile.point}
+        return found | derive(self.profile, found)
+
+    def _read(self, name: str) -> Reading:
+        self.refresh()
+        return self._decoded(self.profile.named(name))
 
     def _decoded(self, point: Point) -> Reading:
         bank, (first, end) = self._banks[point.function], self.profile.reach(point)

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 from drivers.codec import Reading, decode_point
+from drivers.derived import derive
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel, Seat
 from drivers.simulators.showing import plausible, shown
@@ -67,7 +68,8 @@ class TextDevice:
         answers: dict[str, Reading] = {}
         for command in self.profile.command:
             answers |= self._read(command.name)
-        return {point.name: answers[point.name] for point in self.profile.point}
+        found = {point.name: answers[point.name] for point in self.profile.point}
+        return found | derive(self.profile, found)
 
     def _read(self, command: str) -> dict[str, Reading]:
         profile, points = self.profile, self.profile.points_of(command)

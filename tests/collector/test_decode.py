@@ -297,3 +297,38 @@ def test_read_only_arrays_are_taken_as_they_are():
     for array in (records.image, records.block, records.start, records.ts_ns, records.outcome):
         array.flags.writeable = False
     assert decode(records).value.tolist() == [7.0]
+
+
+def test_a_derived_point_stands_with_the_fields_it_shares_a_line_with():
+    points = [
+        point(name="a", div=10.0, decimals=1)._replace(tags=(("outlet", "1"),)),
+        point(name="b")._replace(tags=(("outlet", "2"),)),
+        point("derived", name="twice", decimals=1)._replace(tags=(("outlet", "1"),)),
+        point("string", name="serial", registers=1),
+    ]
+    decode = Decode(points)
+    twice = (2.0, 0, "*", 1, "-")
+    decode.set_blocks([BlockSpec("meter", 1, 3, 0, 3, 1.0, (0, 1, 3), (0, 1, 2), derived=((2, twice),))])
+    samples = decode(batch((0, b"\0\x64\0\3AB"), (0, b""), (0, b"\0\x0a\0\1CD"), outcomes=[0, Outcome.TIMEOUT, 0]))
+    assert samples.point.tolist() == [0, 2, 1] * 3
+    assert samples.quality.tolist() == [0] * 3 + [Quality.COMM_ERROR] * 3 + [0] * 3
+    assert samples.value[[0, 1, 2, 6, 7, 8]].tolist() == [10.0, 17.0, 3.0, 1.0, 1.0, 1.0]
+
+
+def test_a_derived_point_is_as_unsure_of_its_time_as_its_inputs():
+    decode = Decode([point(name="a"), point("derived", name="d")])
+    decode.set_blocks([BlockSpec("meter", 1, 3, 0, 1, 1.0, (0,), (0,), derived=((1, (0, "~")),))])
+    samples = decode(batch((0, b"\0\5")), clock_sane=False)
+    assert (samples.value.tolist(), samples.quality.tolist()) == ([5.0, -5.0], [Quality.CLOCK_UNSURE] * 2)
+
+
+def test_a_derived_point_whose_inputs_are_read_apart_is_not_available():
+    decode = Decode([point(name="a"), point("derived", name="d")])
+    decode.set_blocks([BlockSpec("meter", 1, 3, 0, 1, 1.0, (0,), (0,), derived=((1, ()),))])
+    assert decode(batch((0, b"\0\5"))).quality.tolist() == [Quality.GOOD, Quality.NOT_AVAILABLE]
+
+
+def test_a_text_cannot_be_computed_with():
+    decode = Decode([point("string", registers=1), point("derived", name="d")])
+    with pytest.raises(ValueError, match="computes with a text"):
+        decode.set_blocks([BlockSpec("meter", 1, 3, 0, 1, 1.0, (0,), (0,), derived=((1, (0,)),))])

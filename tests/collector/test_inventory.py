@@ -167,6 +167,31 @@ def test_the_outlets_of_one_read_are_lines_of_their_own_with_the_sites_tags(site
     assert len(lines) == 3
 
 
+SUM = (
+    METER
+    + """
+[[derived]]
+name = "resistance"
+derive = "voltage / (power + 1)"
+unit = "Ω"
+"""
+)
+
+
+def test_a_derived_point_brings_its_inputs_and_loses_its_value_when_they_must_be_read_apart(site, tmp_path):
+    (tmp_path / "test" / "sum.toml").write_text(SUM)
+    inventory = site(LINE, m1={"bus": "line", "profile": "test/sum", "points": ("resistance",)})
+    assert [p.name for p in inventory.points] == ["voltage", "power", "resistance"]
+    (block,) = inventory.blocks
+    assert (block.points, block.derived) == ((0, 1), ((2, (0, 1, 1.0, "+", "/")),))
+    first, second = (inventory.blocks[number] for number in inventory.split(0))
+    assert (first.points, first.derived, second.points, second.derived) == ((0,), ((2, ()),), (1,), ())
+    whole = site(LINE, m1={"bus": "line", "profile": "test/sum"})
+    assert len(whole.points) == 5
+    without = site(LINE, m1={"bus": "line", "profile": "test/sum", "points": ("voltage", "power")})
+    assert [b.derived for b in without.blocks] == [()]
+
+
 def test_a_site_may_not_set_a_tag_that_the_profile_sets(tmp_path):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "pdu.toml").write_text(PDU)

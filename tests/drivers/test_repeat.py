@@ -126,6 +126,19 @@ expect = { current_1 = 1, current_3 = 3 }
     assert 0 < device.reading("outlet_17_current").value < 16
 
 
+def test_each_instance_may_derive_from_its_own_points_and_from_those_of_the_device():
+    mains = '[[point]]\nname = "voltage"\ntable = "holding"\naddress = 99\ntype = "u16"\nunit = "V"\n'
+    per_outlet = '[[repeat.derived]]\nname = "apparent"\nderive = "voltage * current"\nunit = "VA"\n'
+    profile = parse(OUTLETS.replace("count = 42", "count = 3"), per_outlet, mains)
+    assert [(d.name, d.derive, d.tags) for d in profile.derived] == [
+        (f"outlet_{n}_apparent", f"voltage * outlet_{n}_current", {"outlet": str(n)}) for n in (1, 2, 3)
+    ]
+    numbered = '[[repeat.derived]]\nname = "twice_{n}"\nderive = "current_{n} * 2"\n'
+    assert parse(BRANCHES, numbered).derived[83].derive == "current_84 * 2"
+    wrong = findings(BRANCHES, numbered.replace("current_{n} *", "curent_{n} *"))
+    assert wrong[0][0] == "repeat[0].derived[twice_{n}].derive"
+
+
 @pytest.mark.parametrize(
     ("parts", "key", "said"),
     [
