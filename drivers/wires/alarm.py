@@ -1,7 +1,8 @@
 """Alarms that ring within a tenth of a millisecond: one timerfd for all lines of an event loop.
 
 asyncio rounds its own timers up to whole milliseconds: more than half of the silence between two frames at 19,200
-baud, and one more loss for each request.
+baud, and one more loss for each request. The kernel wakes a process late as well, by some time at least that depends on
+the machine: the timer is set that much earlier.
 """
 
 import asyncio
@@ -16,6 +17,10 @@ _CLOCK_MONOTONIC = 1
 #: An alarm in the past still needs a time: all zeros would switch the timer off.
 _AT_ONCE_NS = 1
 _NS = 1_000_000_000
+#: The smallest lateness of so many wake-ups is the head start of the next ones.
+WAKE_UPS = 128
+#: A machine that is always later than this is overloaded; to be early by more would only be to wait in vain.
+LONGEST_LEAD_S = 0.000_1
 
 
 class _Timespec(ctypes.Structure):
@@ -60,6 +65,9 @@ class Alarms:
         self._order = 0
         self._fd = -1
         self._programmed = NEVER
+        self._lead_s = 0.0  # the timer is set so much earlier
+        self._least_late_s = NEVER  # of the last wake-ups, so many:
+        self._wake_ups = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._spec = _Itimerspec()
 
@@ -88,7 +96,7 @@ class Alarms:
     def _program(self, at: float) -> None:
         if self._fd < 0:
             self._start()
-        left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self._mono()) * _NS))
+        left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self._lead_s - self._mono()) * _NS))
         self._spec.value.s, self._spec.value.ns = divmod(left_ns, _NS)
         if _timerfd_settime(self._fd, 0, self._spec, None) != 0:
             number = ctypes.get_errno()
@@ -107,6 +115,10 @@ class Alarms:
     def _rang(self) -> None:
         """Ring what is due; what the rung set to a time already past rings in the next round of the loop."""
         waiting, now = self._waiting, self._mono()
+        self._learn(now - (self._programmed - self._lead_s))
+        if waiting and 0.0 < waiting[0][0] - now <= self._lead_s:
+            while (now := self._mono()) < waiting[0][0]:
+                pass  # woken quicker than usual: microseconds, and less than going to sleep again
         self._programmed = -NEVER  # set only once, below
         due = []
         while waiting and (waiting[0][0] <= now or waiting[0][2].at != waiting[0][0]):
@@ -117,3 +129,12 @@ class Alarms:
                 alarm.ring()
         if self._fd >= 0:
             self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
+
+    def _learn(self, late_s: float) -> None:
+        if late_s <= 0.0:
+            return  # the timer was set anew between its ringing and now
+        self._wake_ups += 1
+        self._least_late_s = min(self._least_late_s, late_s)
+        if self._wake_ups == WAKE_UPS:
+            self._lead_s = min(self._least_late_s, LONGEST_LEAD_S)
+            self._wake_ups, self._least_late_s = 0, NEVER

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from drivers.wires.alarm import NEVER, Alarms
+from drivers.wires.alarm import LONGEST_LEAD_S, NEVER, WAKE_UPS, Alarms
 from tests.waiting import until
 
 
@@ -87,4 +87,22 @@ async def test_a_closed_clock_rings_no_more_and_starts_again_when_it_is_used():
     await until(lambda: rung)
     assert rung == [2]
     alarms.close()
+    alarms.close()
+
+
+async def test_the_lateness_of_the_machine_is_learned_and_no_alarm_rings_early_for_it():
+    alarms, early = Alarms(time.monotonic), []
+
+    def ring() -> None:
+        early.append(max(0.0, at[0] - time.monotonic()))
+        if len(early) < 2 * WAKE_UPS:
+            at[0] = time.monotonic() + 0.0005
+            alarm.set(at[0])
+
+    at = [time.monotonic()]
+    alarm = alarms.alarm(ring)
+    alarm.set(at[0])
+    await until(lambda: len(early) == 2 * WAKE_UPS)
+    assert 0.0 < alarms._lead_s <= LONGEST_LEAD_S
+    assert max(early) == 0.0
     alarms.close()
