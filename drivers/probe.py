@@ -47,6 +47,8 @@ class Report:
         lines = list(_suspicions(self))
         if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
             lines += _TEXT_SILENCE if self.address.text is not None else _SILENCE[self.address.kind]
+            if self.address.text is not None and self.address.text.protocol == "megatec":
+                lines.append("--protocol megatec instead of --profile asks every question of the family")
         return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
 
 

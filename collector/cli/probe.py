@@ -32,6 +32,11 @@ _MAX_FRAMES = 1000
 @click.argument("url")
 @click.option("--unit", type=click.IntRange(0, 255), default=1, show_default=True, help="Unit (slave) number.")
 @click.option("--profile", "profile_name", help="Decode with this profile, e.g. eastron/sdm630, or a .toml file.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["megatec"]),
+    help="Ask every question of this protocol, to find out which profile fits.",
+)
 @click.option("--read", "reads", multiple=True, metavar="TABLE:ADDRESS+COUNT", help="Registers or bits to read.")
 @click.option("--count", type=click.IntRange(1, 10_000), default=5, show_default=True, help="How often to ask.")
 @click.option(
@@ -43,6 +48,7 @@ def command(
     url: str,
     unit: int,
     profile_name: str | None,
+    protocol: str | None,
     reads: tuple[str, ...],
     count: int,
     timeout_s: float,
@@ -60,12 +66,20 @@ def command(
     \b
     Example:  collector probe tcp://192.0.2.7 --unit 3 --read holding:3059+10
               collector probe "serial:///dev/ttyUSB0?baud=9600&parity=E" --profile eastron/sdm630
+              collector probe "serial:///dev/ttyUSB0?baud=2400" --protocol megatec
     """
+    from collector.cli.dialects import ask_everything
     from collector.cli.profile import SITE_PROFILES
     from drivers.address import parse_bus, speaking
     from drivers.errors import ProfileError
     from drivers.profile import load_profile
 
+    frames: list[str] = []
+    trace = _tracer(frames, as_json) if raw else None
+    if protocol:
+        if profile_name or reads:
+            raise click.UsageError("--protocol asks everything there is: leave --profile and --read out")
+        raise SystemExit(ask_everything(url, timeout_s, trace, frames, as_json=as_json))
     try:
         address = parse_bus(url)
         profile = load_profile(profile_name, [SITE_PROFILES]) if profile_name else None
@@ -81,8 +95,7 @@ def command(
     settings |= {"count": count, "timeout_s": timeout_s}
     if not as_json:
         _echo_settings(settings)
-    frames: list[str] = []
-    report = _run(address, unit, requests, profile, settings, _tracer(frames, as_json) if raw else None, as_json)
+    report = _run(address, unit, requests, profile, settings, trace, as_json)
     if as_json:
         found: dict[str, Any] = {"settings": settings, **_facts(report), "values": _values(report, profile)}
         found |= {"registers": _registers(report), "frames": frames}

@@ -27,6 +27,13 @@ LATE_S = 0.3
 SETTLE_S = MegatecLimits().settle_s
 GAP_S = MegatecLimits().gap_s
 
+_SILENCE = (
+    "is the UPS switched on, and its port of the kind that speaks? Many have one with contacts only",
+    "use the cable that came with the UPS: with others its interface has no power, or is told to switch off",
+    "nobody answers at {line}: nearly all speak at 2400 8N1, a few at 1200 or 9600",
+    "DTR and RTS are held at the usual levels; a converter may want them otherwise: &dtr=0&rts=1, only with no load",
+)
+
 
 @dataclass(slots=True)
 class Discovery:
@@ -42,7 +49,21 @@ class Discovery:
     @property
     def heard(self) -> bool:
         """Whether a UPS is there: it answered, or said that it does not know a question."""
-        return bool(self.answers) or any(isinstance(error, Refused) for error in self.errors.values())
+        return bool(self.answers) or bool(self.refused)
+
+    @property
+    def refused(self) -> list[Query]:
+        """The questions to which it said that it does not know them."""
+        return [query for query, error in self.errors.items() if isinstance(error, Refused)]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to try next when no UPS was heard."""
+        if self.heard or self.lost:
+            return []
+        if self.received:
+            return [f"{self.received} bytes came that are no answer: another speed than {self.address.line}, or noise"]
+        return [line.format(line=self.address.line) for line in _SILENCE]
 
 
 async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace | None = None) -> Discovery:
@@ -70,6 +91,8 @@ async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace 
             if found.heard:
                 found.crc = crc
                 break
+        if found.crc:  # what was asked without a checksum says nothing
+            found.errors.clear()
         for query in Query if found.heard else ():
             if query not in found.answers and query not in found.errors:
                 await _ask(session, found, query, found.crc)

@@ -11,6 +11,7 @@ from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 
 #: A UPS here answers at once; the time limit is what silence costs.
 TIMEOUT_S = 0.03
+STATUS = LINE_INTERACTIVE[b"Q1"]
 USUAL, USUAL_SETTLE_S, USUAL_GAP_S = MegatecLimits(), module.SETTLE_S, module.GAP_S
 
 
@@ -55,9 +56,10 @@ async def test_a_ups_that_ignores_what_it_does_not_know_is_asked_on(tmp_path):
 
 
 async def test_the_checksum_dialect_is_recognised(tmp_path):
-    found = await found_on(Ups({b"QMOD": b"(L", b"QPI": b"(PI30"}, crc=True, refusal=None), tmp_path / "ups")
+    ups = Ups({b"QMOD": b"(L", b"QPI": b"(PI30", b"QS": STATUS}, crc=True, refusal=None)
+    found = await found_on(ups, tmp_path / "ups")
     assert found.crc
-    assert set(found.answers) == {Query.QMOD, Query.QPI}
+    assert set(found.answers) == {Query.QMOD, Query.QPI, Query.QS}, "what was asked in vain without it is asked again"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""`collector probe --protocol megatec` against a UPS on a pseudo-terminal, through its click command."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from click.testing import CliRunner
+
+from collector.cli.probe import command
+from drivers.megatec import discover
+from tests.cli.test_probe import in_background
+from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
+
+
+@pytest.fixture(autouse=True)
+def _no_time_to_wake(monkeypatch):
+    for name in ("SETTLE_S", "GAP_S", "LATE_S"):
+        monkeypatch.setattr(discover, name, 0.0)
+
+
+def run(ups, path, *options):
+    @asynccontextmanager
+    async def served():
+        with on_a_port(ups, path / "ups") as url:
+            yield url
+
+    with in_background(served) as url:
+        return CliRunner().invoke(command, [url, "--protocol", "megatec", "--timeout", "0.05", *options])
+
+
+def test_the_answers_and_the_profile_that_fits_are_shown(tmp_path):
+    result = run(Ups(LINE_INTERACTIVE), tmp_path)
+    assert result.exit_code == 0
+    assert "Present    yes\n" in result.output
+    assert "Answers    Q1    (226.0 195.0 226.0 014 49.0 27.5 30.0 00001000\n" in result.output
+    assert "Refused    QS, QI, M, Q6, WA, QGS, QMOD" in result.output
+    assert "Fits       megatec/q1\n" in result.output
+    assert result.output.splitlines()[-1].endswith('&dtr=1&rts=0" --profile megatec/q1')
+
+
+def test_the_same_as_one_object(tmp_path):
+    result = run(Ups(CASTLE, refusal=None), tmp_path, "--json", "--raw")
+    found = json.loads(result.output)
+    assert found["present"]
+    assert set(found["answers"]) == {"Q1", "Q6", "WA"}
+    assert "F" in found["silent"]
+    assert found["profiles"] == ["santak/castle_c", "megatec/q6", "megatec/online_q1"]
+    assert "tx 51 31 0d" in found["frames"]
+
+
+def test_silence_tells_what_to_try_and_is_a_device_fault(tmp_path):
+    result = run(Ups({}, refusal=None), tmp_path)
+    assert result.exit_code == 1
+    assert "Present    no answer" in result.output
+    assert "Try        use the cable that came with the UPS" in result.output
+
+
+def test_noise_is_told_as_such(tmp_path):
+    result = run(Ups({}, refusal=b"\xfe\x80"), tmp_path)
+    assert result.exit_code == 1
+    assert "15 bytes came that are no answer: another speed than 115200 8N1, or noise" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["serial:///dev/ttyNONE?baud=2400"], 3, "no such port"),
+        (["tcp://127.0.0.1"], 2, "a UPS is asked at serial:///dev/... or raw+tcp://HOST:PORT"),
+        (["serial:///dev/ttyS0?boud=2400"], 2, "did you mean baud?"),
+        (["serial:///dev/ttyS0", "--profile", "megatec/q1"], 2, "leave --profile and --read out"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(arguments, code, message):
+    result = CliRunner().invoke(command, [*arguments, "--protocol", "megatec"])
+    assert result.exit_code == code
+    assert message in result.output
