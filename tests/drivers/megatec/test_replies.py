@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,9 @@ from hypothesis import strategies as st
 
 from drivers.errors import BadFrame, DeviceError
 from drivers.megatec.frame import LONGEST, Query
+from drivers.megatec.profile import MegatecProfile
 from drivers.megatec.replies import LAYOUTS, read_answer, regulation, write_answer
+from drivers.profile import parse_profile
 from tests.fuzzing import hostile
 
 Q1 = b"(226.0 195.0 226.0 014 49.0 27.5 30.0 00001000\r"
@@ -382,3 +385,15 @@ def test_hostile_lines_are_read_or_refused_with_one_class_of_errors(query):
                 continue
             assert tuple(values) == LAYOUTS[query].names
             assert all(value is None or isinstance(value, str) or abs(value) < 2**32 for value in values.values())
+
+
+def test_the_table_in_the_documentation_names_every_value():
+    document = (Path(__file__).parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    table = document.split("<!-- megatec -->")[1].split("<!-- /megatec -->")[0].strip().splitlines()[2:]
+    assert table == [f"| `{query}` | {' '.join(f'`{name}`' for name in LAYOUTS[query].names)} |" for query in Query]
+
+
+def test_the_example_in_the_documentation_is_a_sound_profile():
+    document = (Path(__file__).parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    example = document.split("## A UPS with the Megatec/Q1 protocol")[1].split("```toml")[1].split("```")[0]
+    assert isinstance(parse_profile(example), MegatecProfile)
