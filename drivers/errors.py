@@ -8,6 +8,7 @@
     │   ├── NoAnswer         silence until the deadline
     │   ├── BadFrame         an answer came but is not one: CRC, unit, function, length
     │   │   └── OtherUnit    a sound answer, but of another unit
+    │   │       └── Unasked  a sound frame, but no answer
     │   └── DeviceException  the device answered "no", with a Modbus exception code
     │       └── Refused      the same in a text protocol, with that protocol's own code
     │           └── AskAgain the device wants the question once more, at once
@@ -53,6 +54,14 @@ class OtherUnit(BadFrame):
     def __init__(self, unit: int, asked: int) -> None:
         self.unit = unit
         super().__init__(f"asked unit {asked}, answered unit {unit}")
+
+
+class Unasked(OtherUnit):
+    """A sound frame that a device sent by itself while an answer was awaited: it answers nothing."""
+
+    def __init__(self) -> None:
+        self.unit = -1
+        BadFrame.__init__(self, "is sent by the device itself, not the answer")
 
 
 #: Modbus application protocol V1.1b3, section 7

@@ -13,12 +13,15 @@ from drivers.meaning import AnyProfile
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tls import HANDSHAKE_S
 from drivers.modbus.tcp_connection import CONNECT_S
+from drivers.text.command import Command
 from drivers.text.link import TextLink
 from drivers.wires.base import Trace
 
 #: Longest wait for a link to open: longer than any attempt to connect, so that the link's own reason is heard.
 OPEN_S = 2 * CONNECT_S + HANDSHAKE_S
 
+#: A device that sends by itself is waited for so long, unless the timeout is longer: sensors send every few seconds.
+LISTEN_S = 15.0
 #: A quarantine ends early when the late answer comes: look for that this often.
 LOOK_AGAIN_S = 0.02
 
@@ -55,6 +58,8 @@ class Session:
         self._links = Links(mono=self._loop.time)
         self._link: Link = self._links.create(address, self, timeout_s=timeout_s, late_s=late_s, trace=trace)
         self._waiting: asyncio.Future[bytes] | None = None
+        self._listened: list[Command] = []
+        self._hearing: Command | None = None
         self._ended: LinkError | None = LinkLost(f"{address}: not open")
 
     @classmethod
@@ -120,6 +125,8 @@ class Session:
 
         ValueError when `question` cannot be expressed on the wire.
         """
+        if isinstance(question, Command) and not question.question:
+            return await self._hear(question)
         while (wait_s := self._link.ready_at(question.unit) - self._loop.time()) > 0:
             await asyncio.sleep(min(wait_s, LOOK_AGAIN_S))
         if self._ended is not None:
@@ -157,6 +164,34 @@ class Session:
         self.statistics.ok += 1
         self.statistics.rtt_s.append(self._loop.time() - begin)
         return data
+
+    async def _hear(self, command: Command) -> bytes:
+        """What a unit says next by itself. Raises NoAnswer, LinkError."""
+        if self._ended is not None:
+            raise self._ended
+        assert isinstance(self._link, TextLink)
+        if command not in self._listened:
+            self._listened.append(command)
+            self._link.listen(self._listened, self._heard)
+        self._hearing, self._waiting = command, self._loop.create_future()
+        patience_s = max(self._timeout_s, min(command.patience_s, LISTEN_S))
+        try:
+            async with asyncio.timeout(patience_s):
+                data = await self._waiting
+        except TimeoutError:
+            self.statistics.timeouts += 1
+            raise NoAnswer(f"{self.address}: heard nothing of {command} for {patience_s:g} s") from None
+        except LinkError:
+            self.statistics.lost += 1
+            raise
+        finally:
+            self._hearing = self._waiting = None
+        self.statistics.ok += 1
+        return data
+
+    def _heard(self, command: Command, data: memoryview) -> None:
+        if command == self._hearing:
+            self._settle(None, bytes(data))
 
     def opened(self) -> None:
         self._ended = None

@@ -5,10 +5,10 @@ can know but its manual: `drivers.ascii.lint` refuses those that look like a com
 source, that they only read (`reads`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -18,7 +18,7 @@ from drivers.ascii.layout import Layout, Place, read, write
 from drivers.ascii.octets import show
 from drivers.ascii.question import body_of, names_unit, unit_of
 from drivers.ascii.value import SIZES
-from drivers.errors import BadFrame, OtherUnit, Refused
+from drivers.errors import BadFrame, OtherUnit, Refused, Unasked
 from drivers.meaning import MAX_POINTS
 from drivers.text.command import Command
 from drivers.text.image import Raw
@@ -90,15 +90,16 @@ class AsciiProfile(TextProfile):
         return read(command, self._body(command, unit, frame), self._places[command.name])
 
     def answer(self, command: AsciiCommand, unit: int, values: Mapping[str, Raw]) -> bytes:
-        """The first golden answer with other values in it; b"" when there is none.
+        """A golden answer with other values in it, one that lacks what they lack; b"" when there is none.
 
         Where a place cannot say that there is no value, it keeps the golden one.
         """
         known = self.known.get(command.name)
-        if known is None:
+        if not known:
             return b""
-        body = write(command, known, self._places[command.name], values)
-        return self.framing(command).seal(body_of(command.begins, unit) + body)
+        places = self._places[command.name]
+        _, body = min(known, key=lambda k: sum((values.get(name) is None) != (k[0][name] is None) for name in places))
+        return self.framing(command).seal(body_of(command.begins, unit) + write(command, body, places, values))
 
     def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         if not self.refusals:
@@ -108,12 +109,34 @@ class AsciiProfile(TextProfile):
         return framing.seal(said[len(framing.start) :])
 
     def ask(self, name: str, unit: int) -> Command:
-        return replace(super().ask(name, unit), names_unit=self.tells_unit)
+        command = self.command_named(name)
+        asked = replace(
+            super().ask(name, unit),
+            names_unit=self.tells_unit,
+            patience_s=command.max_age_s or 0.0,
+            marked=bool(self.framing(command).start),
+        )
+        return replace(asked, read=partial(self._unless_pushed, asked.read, unit)) if command.ask else asked
 
     def mistakes(self) -> Iterator[Mistake]:
         from drivers.ascii.lint import mistakes  # it stands above this module
 
         return mistakes(self)
+
+    def _unless_pushed(self, read: Callable[[bytes], bytes], unit: int, frame: bytes) -> bytes:
+        """Like `read`, but what the device says by itself between question and answer is no damaged answer."""
+        try:
+            return read(frame)
+        except BadFrame:
+            if any(self._says(command, unit, frame) for command in self.command if not command.ask):
+                raise Unasked from None
+            raise
+
+    def _says(self, command: AsciiCommand, unit: int, frame: bytes) -> bool:
+        with suppress(BadFrame, Refused):
+            self.read(command, unit, frame)
+            return True
+        return False
 
     @cached_property
     def tells_unit(self) -> bool:
@@ -152,16 +175,16 @@ class AsciiProfile(TextProfile):
         return False
 
     @cached_property
-    def known(self) -> dict[str, bytes]:
-        """The body of the first golden answer to each command, without its begin."""
-        found: dict[str, bytes] = {}
+    def known(self) -> dict[str, list[tuple[Mapping[str, Raw], bytes]]]:
+        """Values and body, without its begin, of each golden answer to each command."""
+        found: dict[str, list[tuple[Mapping[str, Raw], bytes]]] = {}
         for golden in self.golden:
             for command in self.command:
                 if not self.is_proved_by(command, golden):
                     continue
                 with suppress(ValueError, BadFrame, Refused):
                     body = self._body(command, golden.unit, golden.bytes_of(golden.response))
-                    read(command, body, self._places[command.name])
-                    found.setdefault(command.name, body)
+                    said = read(command, body, self._places[command.name])
+                    found.setdefault(command.name, []).append((said, body))
                     break
         return found

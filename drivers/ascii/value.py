@@ -45,6 +45,7 @@ _FLOATS = {"f32": "f", "f64": "d"}
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?")
 _HEX = re.compile(r"[0-9A-Fa-f]{1,16}")
 _DASHES = re.compile(r"[-*.]*[-*][-*.]*")
+_DIGIT = re.compile(r"[0-9+]")
 _PACKED = re.compile(r"[0-9]+")
 
 Bit = Annotated[int, Field(ge=0, le=63)]
@@ -112,15 +113,16 @@ def from_bytes(form: Form, data: bytes, encoding: str) -> Raw:
 
 def to_text(form: Form, value: Raw, like: str, nulls: Collection[str]) -> str:
     """`value` written like `like` was: a number as wide, with as many decimals, signed and filled up in the same way.
+    What no word means stays as it was.
 
     Raises ValueError when a number does not fit into as many characters.
     """
     if value is None:
-        return next((null.rjust(len(like)) for null in nulls if len(null) <= len(like)), "-" * max(1, len(like)))
+        return _nothing(form, like, nulls)
     if form.type == "text":
         return str(value)
     if form.type == "word":
-        return _word(form, value)
+        return next((word for word, meaning in form.words.items() if meaning == value and word != ANY_WORD), like)
     if form.type == "decimal":
         return _decimal(float(value), like)
     width = len(like.strip())
@@ -174,11 +176,12 @@ def _with_part(form: Form, before: int, value: int) -> int:
     return before & ~mask | value << low & mask
 
 
-def _word(form: Form, value: Raw) -> str:
-    for word, meaning in form.words.items():
-        if meaning == value and word != ANY_WORD:
-            return word
-    raise ValueError(f"{value!r} is none of {form.words}")
+def _nothing(form: Form, like: str, nulls: Collection[str]) -> str:
+    """What says that there is no value, as wide as `like`."""
+    if like.strip() in nulls or _DASHES.fullmatch(like.strip()):
+        return like
+    dashes = _DIGIT.sub("-", like) if form.type == "decimal" else "-" * max(1, len(like))
+    return next((null.rjust(len(like)) for null in nulls if len(null) <= len(like)), dashes)
 
 
 def _decimal(value: float, like: str) -> str:
@@ -186,7 +189,9 @@ def _decimal(value: float, like: str) -> str:
     decimals = len(shape.partition(".")[2])
     sign = "+" if shape.startswith(("+", "-")) and not _DASHES.fullmatch(shape) else ""
     fill = "" if like.startswith(" ") else "0"
-    return _fitting(format(value, f"{sign}{fill}{len(like)}.{decimals}f"), like, value)
+    texts = (format(value, f"{sign}{fill}{len(like)}.{digits}f") for digits in range(decimals, -1, -1))
+    # as devices with a fixed width do: a larger number has fewer decimals
+    return _fitting(next((text for text in texts if len(text) <= len(like)), format(value, f"{sign}.0f")), like, value)
 
 
 def _fitting(text: str, like: str, value: Raw) -> str:

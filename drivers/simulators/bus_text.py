@@ -5,6 +5,10 @@ from typing import Any
 
 from drivers.simulators.serial_bus import SerialBus
 from drivers.simulators.text_device import TextUnit
+from drivers.text.profile import TextCommand
+
+#: What a unit says by itself it says this often, like a fast sensor, so that nobody waits long for it.
+_STREAM_S = 0.25
 
 
 class TextBus(SerialBus):
@@ -16,6 +20,17 @@ class TextBus(SerialBus):
         super().__init__(write, reset, **line)
         self.units = dict(units)
         self._questions = [(q, unit) for unit in units.values() for q in unit.questions if q]
+
+    def begin(self) -> None:
+        for unit in self.units.values():
+            for command in unit.unasked:
+                self._say(unit, command)
+
+    def _say(self, unit: TextUnit, command: TextCommand) -> None:
+        """Send what `unit` says by itself, and again later."""
+        again_s = min(_STREAM_S, unit.patience_s(command) / 2)
+        self._later(again_s, lambda: self._say(unit, command), yields=False)
+        self.reply(unit, b"", lambda fault: unit.say(command, b"", fault))
 
     def take(self, held: bytearray, *, silent: bool) -> bool:
         """The first question that stands in `held`, whatever noise before it; in silence also one nobody knows."""

@@ -65,6 +65,7 @@ class PtyLine:
         os.symlink(os.ttyname(self._slave), fresh)
         os.replace(fresh, self.path)
         self._loop.add_reader(self._master, self._readable)
+        self.bus.begin()
 
     def close(self) -> None:
         """Take the port away; whoever has it open reads end of file or an I/O error."""
@@ -144,6 +145,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._port.connections.add(self)
+        self._bus.begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._bus.close()

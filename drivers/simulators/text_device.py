@@ -9,7 +9,7 @@ from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel, Seat
 from drivers.simulators.showing import plausible, shown
 from drivers.text.image import Raw, offsets
-from drivers.text.profile import TextPoint, TextProfile
+from drivers.text.profile import TextCommand, TextPoint, TextProfile
 
 
 class TextUnit:
@@ -25,11 +25,20 @@ class TextUnit:
         self._number = number
         profile = device.profile
         self.questions = {profile.question(command, number): command for command in profile.command}
+        self.unasked = [command for command in profile.command if not profile.question(command, number)]
 
     def answer(self, question: bytes, fault: Fault | None) -> bytes:
         """The answer to one of `questions`, with the faults that a sound frame can carry."""
         self.requests += 1
-        command, profile = self.questions[question], self._device.profile
+        return self.say(self.questions[question], question, fault)
+
+    def patience_s(self, command: TextCommand) -> float:
+        """For how long what it says of `command` by itself holds."""
+        return self._device.profile.ask(command.name, self._number).patience_s
+
+    def say(self, command: TextCommand, question: bytes, fault: Fault | None) -> bytes:
+        """What it says of `command` now, asked or not."""
+        profile = self._device.profile
         values = self._device.values(command.name)
         if fault is not None and fault.kind == "exception":
             self.exceptions += 1

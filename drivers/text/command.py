@@ -24,6 +24,10 @@ class Command:
     names_unit: bool = field(default=False, compare=False, repr=False)
     #: True: the question coming back is the device's way of refusing it, not the line's echo
     echo_is_answer: bool = field(default=False, compare=False, repr=False)
+    #: of what the unit says by itself: for how many seconds it holds
+    patience_s: float = field(default=0.0, compare=False, repr=False)
+    #: whether the begin of such a frame can be told from the middle of one
+    marked: bool = field(default=False, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.name

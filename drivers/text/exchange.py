@@ -9,7 +9,7 @@ like the answer to the next question. Three rules keep it from becoming a wrong 
 - after a damaged frame its unit is in quarantine too: the damage may have been noise before the true answer.
 """
 
-from drivers.errors import AskAgain, BadFrame, DeviceError, DeviceException, OtherUnit
+from drivers.errors import AskAgain, BadFrame, DeviceError, DeviceException, OtherUnit, Unasked
 from drivers.text.command import Command
 
 #: What nobody asked for is held up to this, to tell a late answer from noise.
@@ -158,7 +158,7 @@ class TextExchange:
         try:
             image = command.read(frame)
         except OtherUnit as other:
-            self.late += 1
+            self.late += not isinstance(other, Unasked)
             self._overdue.pop(other.unit, None)
         except BadFrame as error:
             self._damage = error

@@ -1,13 +1,14 @@
 """A line with a text protocol on any wire: a serial port, or a serial server behind TCP."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from drivers.address import BusAddress, TextLine
 from drivers.base import Sink
 from drivers.errors import DeviceError, LinkError, LinkLost
 from drivers.text.command import Command
 from drivers.text.exchange import Outcome, TextExchange
+from drivers.text.listener import Heard, Listener
 from drivers.text.plan import text_cost
 from drivers.wires.base import Trace, Wire
 
@@ -50,6 +51,8 @@ class TextLink:
         self._wake_at = 0.0
         self._open = False
         self._heard = False  # any byte since the wire was opened
+        self._listener: Listener | None = None
+        self._tell_to: Callable[[Command, memoryview], None] = lambda command, data: None
         wire.attach(self)
 
     @property
@@ -59,7 +62,17 @@ class TextLink:
     @property
     def strays(self) -> int:
         """Bytes received that belonged to no frame."""
-        return self._exchange.strays
+        return self._exchange.strays if self._listener is None else self._listener.unread
+
+    def listen(self, commands: Sequence[Command], heard: Callable[[Command, memoryview], None]) -> None:
+        """Tell `heard` whatever the devices say of `commands` by themselves: the register image, valid only during
+        the call. Beside questions, and until other commands are given. `heard` must not raise and must not block.
+        """
+        self._listener = Listener(commands)
+        self._tell_to = heard
+        if self._open:
+            self._listener.join(self._mono())
+            self._arm()
 
     def open(self) -> None:
         self._wire.open()
@@ -101,6 +114,8 @@ class TextLink:
         self._heard = True
         if self._trace is not None:
             self._trace("rx", data)
+        if self._listener is not None:
+            self._tell(self._listener.received(data, self._mono()))
         self._report(self._exchange.received(data, self._mono()))
         self._arm()
 
@@ -110,7 +125,10 @@ class TextLink:
     def _settled(self) -> None:
         self._timer = None
         self._open = True
+        if self._listener is not None:
+            self._listener.join(self._mono())
         self._sink.opened()
+        self._arm()
 
     def _drop(self, error: LinkError) -> None:
         self.close()
@@ -124,10 +142,16 @@ class TextLink:
         else:
             self._sink.answered(outcome)
 
+    def _tell(self, heard: list[Heard]) -> None:
+        for command, image in heard:
+            self._tell_to(command, memoryview(image))
+
     def _step(self) -> None:
         """Do what is due: transmit after the gap, or judge the silence; then wait for the next."""
         self._cancel_timer()
         exchange, now = self._exchange, self._mono()
+        if self._listener is not None and (quiet_at := self._listener.next_at()) is not None and quiet_at <= now:
+            self._tell(self._listener.silence(now))
         at = exchange.next_at()
         if at is not None and at <= now:
             if not exchange.waiting:
@@ -148,7 +172,7 @@ class TextLink:
 
     def _arm(self) -> None:
         """Wake up for the next step. A timer that is set too early finds nothing due and is set again."""
-        at = self._exchange.next_at()
+        at = self._next_at()
         if at is None or not self._open:
             return
         if self._timer is not None:
@@ -157,6 +181,11 @@ class TextLink:
             self._cancel_timer()
         self._wake_at = at
         self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._mono()), self._step)
+
+    def _next_at(self) -> float | None:
+        """When something is due next; None: only bytes can change anything."""
+        ends = [self._exchange.next_at(), None if self._listener is None else self._listener.next_at()]
+        return min((at for at in ends if at is not None), default=None)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -85,16 +85,18 @@ def test_packed_digits_that_are_none_are_a_bad_frame():
         (-1.5, "+023.4", "-001.5"),
         (7.25, "  12.34", "   7.25"),
         (7, "014", "007"),
-        (None, "+023.4", "------"),
+        (None, "+023.4", "----.-"),
+        (None, "---.-", "---.-"),
         (None, "2020", " NaN"),
         (0.04, "---.-", "000.0"),
+        (1234.5, "+023.4", "+01234"),
     ],
 )
 def test_a_value_is_written_as_the_device_wrote_another(value, like, text):
     assert to_text(Form(), value, like, ("NaN",) if like == "2020" else ()) == text
 
 
-@pytest.mark.parametrize(("value", "like"), [(1234.5, "+023.4"), (-10.0, "14.0")])
+@pytest.mark.parametrize(("value", "like"), [(123456, "+023.4"), (-1000.0, "14.0")])
 def test_a_number_that_needs_more_characters_is_refused(value, like):
     with pytest.raises(ValueError, match="does not fit"):
         to_text(Form(), value, like, ())
