@@ -174,6 +174,7 @@ def riding_along(profile, link):
     together = 0.0
     for function, points in groupby(sorted(profile.point, key=lambda p: p.function), lambda p: p.function):
         members = sorted(points, key=profile.span)
+        named = {address for point in members for address in range(*profile.span(point))}
         best = [0.0] + [float("inf")] * len(members)
         for i, head in enumerate(members):
             end, every = 0, head.every
@@ -181,7 +182,8 @@ def riding_along(profile, link):
                 end, every = max(end, profile.span(point)[1]), min(every, point.every)
                 request = Request(1, function, 0, end - profile.span(head)[0])
                 crossed = any(profile.span(head)[0] <= first < end for first, _ in profile.forbidden())
-                if crossed or request.count > profile.max_count(function):
+                holes_read = set(range(profile.span(head)[0], end)) - named if not profile.limits.read_holes else ()
+                if crossed or holes_read or request.count > profile.max_count(function):
                     break
                 best[j] = min(best[j], best[i] + link.of(request) / every)
         together += best[-1]
@@ -205,8 +207,8 @@ def run(quick):
     rows, dearer = compare(maps)
     optimum = above_the_optimum([a_map(rng, FEW_POINTS, 20) for _ in range(20 if quick else 200)])
     plan_ms = milliseconds_to_plan(rng, 20 if quick else 200)
-    maps_of_ours = [profile for profile in map(load_profile, profile_names()) if isinstance(profile, Profile)]
-    rides = [riding_along(profile, link) for profile in maps_of_ours for link in LINKS.values()]
+    modbus = [profile for profile in map(load_profile, profile_names()) if isinstance(profile, Profile)]
+    rides = [riding_along(profile, link) for profile in modbus for link in LINKS.values()]
     ride = max(rides)
     columns = ("per_point", "contiguous", "gap_10", "gap_50", "greedy", "best_gap", "plan")
     print(f"mean ms per round of {POINTS} points, {len(maps)} maps; in brackets: greedy over the plan, worst map")

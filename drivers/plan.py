@@ -159,7 +159,7 @@ def split(block: Block, profile: Profile) -> list[Block]:
 def _groups(points: Iterable[Point]) -> Iterable[tuple[tuple[int, int], list[Point]]]:
     """Points that may share a read: of one function code, due equally often.
 
-    Letting a rare point ride in a frequent block would save 1.4 % of the bus with our profiles, 10 % at
+    Letting a rare point ride in a frequent block would save half a percent of the bus with our profiles, 10 % at
     most (`benchmarks/field_planner.py`), and publish an energy as often as a current: not worth it.
     """
 
