@@ -75,7 +75,7 @@ class Inventory:
         devices_on: dict[str, list[Device]] = {bus.name: [] for bus in settings.bus}
         for device in settings.device:
             devices_on[device.bus].append(device)
-        self.buses = [self._bus(bus, devices_on[bus.name]) for bus in settings.bus]
+        self.buses = [plan for bus in settings.bus for plan in self._bus(bus, devices_on[bus.name])]
 
     def split(self, number: int) -> list[int]:
         """Replace a refused read by reads without holes; returns their numbers, none if it cannot be split."""
@@ -88,23 +88,29 @@ class Inventory:
             self.splits.add((old.device, old.function, old.address, old.count))
         return self._add_blocks(profile, pieces, numbers, old.device, old.unit)
 
-    def _bus(self, bus: Bus, devices: list[Device]) -> BusPlan:
+    def _bus(self, bus: Bus, devices: list[Device]) -> list[BusPlan]:
+        """One plan, or where a gateway's units are asked at the same time (`pipeline`) one for each share of them."""
         address = speaking(parse_bus(bus.url), [self._profile(d.profile) for d in devices])
-        units = tuple(self._unit(d, bus, address) for d in devices)
-        cost = link_cost(address, max((u.turnaround_s for u in units), default=0.0))
-        blocks = [self.blocks[b] for unit in units for b in unit.blocks]
-        return BusPlan(
-            name=bus.name,
-            address=address,
-            timeout_s=max((u.timeout_s for u in units), default=1.0),
-            late_s=bus.late_s,
-            cost=cost,
-            units=units,
-            load=sum(u.load for u in units),
-            reads_per_s=sum(1 / b.interval_s for b in blocks),
-            cycle_s=min((b.interval_s for b in blocks), default=0.0),
-            round_s=sum(u.round_s for u in units),
-        )
+        everybody = tuple(self._unit(d, bus, address) for d in devices)
+        cost = link_cost(address, max((u.turnaround_s for u in everybody), default=0.0))
+        plans: list[BusPlan] = []
+        for units in _shares(everybody, address.pipeline):
+            blocks = [self.blocks[b] for unit in units for b in unit.blocks]
+            plans.append(
+                BusPlan(
+                    name=f"{bus.name}/{len(plans) + 1}" if plans else bus.name,
+                    address=address,
+                    timeout_s=max((u.timeout_s for u in everybody), default=1.0),
+                    late_s=bus.late_s,
+                    cost=cost,
+                    units=units,
+                    load=sum(u.load for u in units),
+                    reads_per_s=sum(1 / b.interval_s for b in blocks),
+                    cycle_s=min((b.interval_s for b in blocks), default=0.0),
+                    round_s=sum(u.round_s for u in units),
+                )
+            )
+        return plans
 
     def _unit(self, device: Device, bus: Bus, address: BusAddress) -> UnitPlan:
         profile = self._limited(device.profile, device.max_registers)
@@ -207,6 +213,17 @@ def _numbered(program: Program, place: dict[str, int]) -> tuple[float | int | st
         float(token) if not isinstance(token, str) else token if token in OPERATORS else place[token]
         for token in program
     )
+
+
+def _shares(units: tuple[UnitPlan, ...], most: int) -> list[tuple[UnitPlan, ...]]:
+    """`units` in at most `most` shares of about the same load; what is behind one unit number stays together."""
+    by_number: dict[int, list[UnitPlan]] = {}
+    for unit in units:
+        by_number.setdefault(unit.unit, []).append(unit)
+    shares: list[list[UnitPlan]] = [[] for _ in range(max(1, min(most, len(by_number))))]
+    for group in sorted(by_number.values(), key=lambda group: -sum(u.load for u in group)):
+        min(shares, key=lambda share: sum(u.load for u in share)).extend(group)
+    return [tuple(u for u in units if u in share) for share in shares]
 
 
 def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:

@@ -1,6 +1,7 @@
 """The address of a bus as a user writes it.
 
-tcp://HOST[:PORT][?baud=9600]                      Modbus TCP; port 502 unless given; baud of a serial line behind it
+tcp://HOST[:PORT][?baud=9600][&pipeline=4]         Modbus TCP; port 502 unless given; baud of a serial line behind it;
+                                                   how many of its units are asked at the same time
 serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol on a serial port; &dtr=1&rts=0 hold
                                                    the control lines, from which some interfaces take their power
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
@@ -41,7 +42,7 @@ _KIND_OF_SCHEME: dict[str, Kind] = {
     "tls+tcp": "tls+tcp",
 }
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "tcp": ("baud",),
+    "tcp": ("baud", "pipeline"),
     "rtu": ("baud", "parity", "stop", "data", "dtr", "rts", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
     "rtu+tcp": ("baud", "pause_ms"),
     "raw+tcp": ("baud", "pause_ms"),
@@ -55,6 +56,8 @@ MAX_PAUSE_MS = 1000
 #: Linux cuts longer ones (serial_core, RS485_MAX_RTS_DELAY).
 MAX_RTS_MS = 100
 _RTS_LEVELS = {"rts": True, "rts-low": False}
+#: Gateways queue few questions; more would wait there, where a timeout runs, instead of here.
+PIPELINES = tuple(range(1, 17))
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
 
 Findings = list[tuple[str, str, str]]
@@ -113,6 +116,7 @@ class BusAddress:
     data_bits: int = 8
     dtr: bool | None = None  #: level of the control line while the port is open; None: as the system sets it
     rts: bool | None = None
+    pipeline: int = 1  #: so many units of a gateway are asked at the same time, each one question at a time
     text: TextLine | None = None  #: None: Modbus is spoken
     tls: Tls | None = None
     pause_ms: int = 0  #: silence before a question beyond what the protocol asks
@@ -130,6 +134,8 @@ class BusAddress:
         host = f"[{self.host}]" if ":" in self.host else self.host
         settings = {} if self.baud == _BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
         settings |= {"pause_ms": str(self.pause_ms)} if self.pause_ms else {}
+        if self.pipeline > 1:
+            settings["pipeline"] = str(self.pipeline)
         for key in _TLS_KEYS if self.tls else ():
             settings |= {key: value} if (value := getattr(self.tls, key)) else {}
         return f"{self.kind}://{host}:{self.port}" + (f"?{urlencode(settings, safe='/:')}" if settings else "")
@@ -195,6 +201,7 @@ def parse_bus(url: str) -> BusAddress:
         data_bits=_one_of(settings, "data", 8, (8, 7), findings),
         dtr=_level(settings, "dtr", findings),
         rts=_level(settings, "rts", findings),
+        pipeline=_one_of(settings, "pipeline", 1, PIPELINES, findings),
         tls=_tls(settings, findings) if kind == "tls+tcp" else None,
         pause_ms=_up_to(settings, "pause_ms", MAX_PAUSE_MS, findings),
         rs485=_rs485(settings, findings),

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from drivers.address import BusAddress, speaking
 from drivers.base import Link, Sink
+from drivers.modbus.link_channel import ChannelConnection
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.link_tls import TlsLink
+from drivers.modbus.tcp_connection import CONNECT_S
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.text.link import TextLink
 from drivers.wires.alarm import Alarms
@@ -31,6 +33,7 @@ class Links:
         self._mono = mono
         self._pool = TcpPool()
         self._alarms = Alarms(mono)
+        self._shared: dict[BusAddress, ChannelConnection] = {}
 
     @property
     def pool(self) -> TcpPool:
@@ -57,6 +60,8 @@ class Links:
             speaking(address, ())  # raises: what would be spoken there?
         if address.kind == "tls+tcp":
             return TlsLink(address, sink, user_timeout_s=user_timeout_s, trace=trace)
+        if address.pipeline > 1 and trace is None:
+            return self._channels(address, user_timeout_s).channel(sink)
         if address.kind == "tcp" and trace is not None:
             return TracedTcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp":
@@ -90,6 +95,14 @@ class Links:
             alarms=self._alarms,
             trace=trace,
         )
+
+    def _channels(self, address: BusAddress, user_timeout_s: float) -> ChannelConnection:
+        """The one connection to `address`, whoever of its channels is first."""
+        if address not in self._shared:
+            self._shared[address] = ChannelConnection(
+                self._pool, address, user_timeout_s=user_timeout_s, connect_s=CONNECT_S
+            )
+        return self._shared[address]
 
     def close(self) -> None:
         """Close every TCP connection and stop the clock of the serial lines; the sinks are not called any more."""

@@ -97,7 +97,7 @@ def _slow(unit: dict[str, Any]) -> str:
     told = f"{unit['device']} takes {unit['rtt_ms']:g} ms per read where {unit['predicted_ms']:g} ms were predicted"
     if unit["turnaround_ms"] is None:
         return f"{told}: if a serial line is behind its address, write ?baud= there"
-    return f"{told}: its turnaround_s seems to be {unit['turnaround_ms'] / 1000:g}, not what its profile says"
+    return f"{told}: its turnaround_s seems to be {unit['turnaround_ms'] / 1000:g}: write that at the device"
 
 
 def _uplink(uplink: dict[str, Any]) -> str:

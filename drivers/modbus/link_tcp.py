@@ -8,7 +8,7 @@ from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
 from drivers.modbus import mbap
-from drivers.modbus.pdu import answer_data
+from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.tcp_connection import CONNECT_S, TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
 
@@ -169,10 +169,7 @@ class TcpLink(TcpConnection):
         self._request = None
         self._whole = _NOTHING
         try:
-            unit = frame[6]
-            if unit != request.unit:
-                raise BadFrame(f"asked unit {request.unit}, answered unit {unit}")
-            data = answer_data(request, frame[mbap.HEADER :])
+            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
         except (BadFrame, DeviceException) as error:
             self._sink.failed(error)
         else:

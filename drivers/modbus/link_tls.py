@@ -14,7 +14,7 @@ from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost, LinkUnavailable
 from drivers.modbus import mbap
 from drivers.modbus.link_tcp import TCP_COST
-from drivers.modbus.pdu import answer_data
+from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.reasons import reason_and_hint
 from drivers.modbus.tcp_connection import CONNECT_S, KEEPALIVE_S
 from drivers.modbus.tls import client_context, handshake_reason
@@ -155,9 +155,7 @@ class TlsLink:
             return
         self._request = None
         try:
-            if frame[6] != request.unit:
-                raise BadFrame(f"asked unit {request.unit}, answered unit {frame[6]}")
-            data = answer_data(request, frame[mbap.HEADER :])
+            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
         except (BadFrame, DeviceException) as error:
             self._sink.failed(error)
         else:
@@ -187,13 +185,13 @@ class TlsLink:
 
 
 class _Stream(asyncio.Protocol):
-    """One connection: its bytes become frames. Holds at most one unfinished frame."""
+    """One connection: its bytes become frames."""
 
     def __init__(self, link: TlsLink, trace: Trace | None) -> None:
         self._link = link
         self._trace = trace
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._frames = mbap.Frames()
         self.heard = False  #: whether anything came at all
         self.ended: Exception | None = None
 
@@ -209,21 +207,13 @@ class _Stream(asyncio.Protocol):
         if self._trace is not None:
             self._trace("rx", data)
         self.heard = True
-        self._buffer += data
-        start, end = 0, len(self._buffer)
-        whole = memoryview(bytes(self._buffer))
-        while self.ended is None:
-            try:
-                frame = mbap.split(self._buffer, start, end)
-            except BadFrame as error:
-                self._end(error)
-                return
-            if frame is None:
-                del self._buffer[:start]
-                return
-            transaction, size = frame
-            self._link.frame(transaction, whole[start : start + size])
-            start += size
+        try:
+            for transaction, frame in self._frames.feed(data):
+                self._link.frame(transaction, frame)
+                if self.ended is not None:
+                    return  # the link was closed meanwhile
+        except BadFrame as error:
+            self._end(error)
 
     @property
     def stuck(self) -> bool:

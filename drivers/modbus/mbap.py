@@ -6,6 +6,7 @@ Frames follow each other in a stream without any mark, so one wrong header means
 """
 
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
 
 from drivers.base import Request
@@ -13,6 +14,8 @@ from drivers.errors import BadFrame
 from drivers.modbus.pdu import MAX_PDU, encode_read
 
 HEADER = 7
+#: Where the unit id stands.
+UNIT = 6
 MAX_FRAME = HEADER + MAX_PDU
 
 _PREFIX = struct.Struct(">HHH")
@@ -34,7 +37,27 @@ def template(request: Request) -> tuple[bytes, bytes, int]:
     return question, answer, HEADER + 2 + size
 
 
-def split(buffer: bytearray, start: int, end: int) -> tuple[int, int] | None:
+class Frames:
+    """Cuts what is received into frames. Holds at most one unfinished frame."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
+        """(transaction id, whole frame) of every frame that `data` ends. Raises BadFrame: the stream is lost."""
+        received = self._held + data
+        self._held = b""
+        start = 0
+        while (frame := split(received, start, len(received))) is not None:
+            transaction, size = frame
+            yield transaction, memoryview(received)[start : start + size]
+            start += size
+        self._held = received[start:]
+
+
+def split(buffer: bytes | bytearray, start: int, end: int) -> tuple[int, int] | None:
     """(transaction id, length of the whole frame) of the frame that begins at `start`; None while it is incomplete.
 
     Raises BadFrame when no Modbus TCP frame begins there.

@@ -40,6 +40,13 @@ def encode_read(request: Request) -> bytes:
     return _READ.pack(request.function, request.address, request.count)
 
 
+def answer_of_unit(request: Request, unit: int, pdu: memoryview) -> memoryview:
+    """`answer_data` of a network frame that names `unit` as its sender. Raises BadFrame when that was not asked."""
+    if unit != request.unit:
+        raise BadFrame(f"asked unit {request.unit}, answered unit {unit}")
+    return answer_data(request, pdu)
+
+
 def answer_data(request: Request, pdu: memoryview) -> memoryview:
     """The data bytes of a complete answer PDU to `request`.
 

@@ -348,6 +348,26 @@ def test_a_device_may_be_asked_for_fewer_registers_at_once_than_its_model_bears(
     assert [[inventory.blocks[b].count for b in unit.blocks] for unit in inventory.buses[0].units] == [[40], [1, 1]]
 
 
+def test_the_units_of_a_pipelined_gateway_are_shared_out_by_load_and_one_number_stays_together(site):
+    devices = {f"m{u}": {"bus": "gw", "unit": u, "interval_s": u} for u in range(1, 6)}
+    also = {"bus": "gw", "unit": 1, "points": ("power",)}
+    inventory = site({"gw": "tcp://h?baud=9600&pipeline=3"}, **devices, also=also)
+    assert [bus.name for bus in inventory.buses] == ["gw", "gw/2", "gw/3"]
+    shares = [[unit.device for unit in bus.units] for bus in inventory.buses]
+    assert shares == [["m1", "also"], ["m2", "m5"], ["m3", "m4"]]
+    assert {bus.address for bus in inventory.buses} == {inventory.buses[0].address}, "one connection"
+    (whole,) = site({"gw": "tcp://h?baud=9600"}, **devices, also=also).buses
+    assert sum(bus.load for bus in inventory.buses) == pytest.approx(whole.load)
+    assert {bus.timeout_s for bus in inventory.buses} == {whole.timeout_s}
+
+
+def test_a_gateway_with_fewer_units_than_its_pipeline_has_no_idle_shares(site):
+    buses = site(
+        {"gw": "tcp://h?pipeline=16", "none": "tcp://i?pipeline=4"}, m1={"bus": "gw"}, m2={"bus": "gw", "unit": 2}
+    ).buses
+    assert [(bus.name, len(bus.units)) for bus in buses] == [("gw", 1), ("gw/2", 1), ("none", 0)]
+
+
 def test_a_bus_may_be_empty(site):
     inventory = site({**LINE, "spare": "tcp://192.0.2.1"}, m1={"bus": "line"})
     assert inventory.buses[1].units == ()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, BusAddress, Rs485, Tls, parse_bus, speaking
+from drivers.address import BAUDS, PIPELINES, BusAddress, Rs485, Tls, parse_bus, speaking
 from drivers.errors import ProfileError
 from drivers.profile import load_profile
 
@@ -48,6 +48,8 @@ def test_a_serial_server_needs_its_port_and_may_name_the_baud_behind_it():
 
 def test_a_gateway_may_name_the_baud_of_the_line_behind_it():
     assert parse_bus("tcp://10.0.0.9?baud=19200") == BusAddress("tcp", "10.0.0.9", 502, baud=19200)
+    assert parse_bus("tcp://10.0.0.9?baud=9600&pipeline=4").pipeline == 4
+    assert parse_bus("tcp://10.0.0.9").pipeline == 1
     assert parse_bus("tcp://10.0.0.9").baud == 0, "a device of its own, until somebody says otherwise"
 
 
@@ -125,6 +127,8 @@ def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
         ("serial:///dev/x?9600", "9600", "known"),
         ("tcp://10.0.0.1?parity=E", "parity", "known: baud"),
         ("tcp://10.0.0.1?baud=0", "baud", "one of 300"),
+        ("tcp://10.0.0.1?pipeline=17", "pipeline", "one of 1, 2"),
+        ("rtu+tcp://10.0.0.1:4001?pipeline=4", "pipeline", "known: baud"),
         ("tcp://10.0.0.1:99999", "port", "[ ]"),
         ("tcp://10.0.0.1:http", "port", "[ ]"),
         ("tcp://:502", "host", "write tcp://"),
@@ -157,7 +161,14 @@ hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.ip_
 ports = st.integers(1, 65535)
 files = st.just("") | st.text(min_size=1, max_size=20).filter(str.isprintable)
 addresses = st.one_of(
-    st.builds(BusAddress, st.just("tcp"), hosts, ports, baud=st.sampled_from((0, *BAUDS))),
+    st.builds(
+        BusAddress,
+        st.just("tcp"),
+        hosts,
+        ports,
+        baud=st.sampled_from((0, *BAUDS)),
+        pipeline=st.sampled_from(PIPELINES),
+    ),
     st.builds(BusAddress, st.just("rtu+tcp"), hosts, ports, baud=st.sampled_from(BAUDS)),
     st.builds(
         BusAddress,

@@ -20,6 +20,7 @@ from collector.types import Outcome
 from drivers.errors import LinkLost
 from drivers.links import Links
 from drivers.modbus.tcp_pool import TcpPool
+from drivers.simulators.faults import Fault
 from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.unit import Bank, Unit
 from tests.waiting import until
@@ -47,13 +48,12 @@ def a_unit(name, missing=()):
 class Gateway:
     """A port with `units` behind it, and a poller that asks for the units of `asked`."""
 
-    def __init__(self, directory, units, asked, splits=None, breaker=None):
+    def __init__(self, directory, units, asked, splits=None, settings=""):
         (directory / "test").mkdir(exist_ok=True)
         (directory / "test" / "meter.toml").write_text(PROFILE)
-        self.accepted = 0
         self.pool, self.links = TcpPool(), Links()
         self.port = TcpPort(units, self.pool)
-        url = f"tcp://127.0.0.1:{self.port.open()}"
+        url = f"tcp://127.0.0.1:{self.port.open()}{settings}"
         device = {"bus": "b", "profile": "test/meter", "interval_s": INTERVAL_S}
         settings = Settings.model_validate(
             {
@@ -64,8 +64,12 @@ class Gateway:
         )
         self.inventory = Inventory(settings, splits)
         self.intake = Intake(1 << 20)
-        self.poller = Poller(self.inventory, self.links, self.intake, SystemClock(), breaker or Breaker(3, 0.3, 0.2, 1))
-        (self.bus,) = self.poller.buses
+        self.poller = Poller(self.inventory, self.links, self.intake, SystemClock(), Breaker(3, 0.3, 0.2, 1))
+
+    @property
+    def bus(self):
+        """The first line, its counters up to date."""
+        return self.poller.buses[0]
 
     def good_points(self):
         """Names of the points that came in good answers since the last call."""
@@ -168,3 +172,25 @@ async def test_twin_who_ends_the_connection_for_it_loses_the_polls_of_the_others
     beside, losses, _ = await polls_beside_a_silent_unit(tmp_path, silent=True)
     assert losses > 0
     assert min(beside) < 0.5 * 1.5 / INTERVAL_S
+
+
+async def polls_of_four_slow_units(directory, settings):
+    """Answers per unit in a second, when each takes 0.1 s, and the connections that the gateway sees."""
+    units = {n: a_unit(f"m{n}") for n in range(1, 5)}
+    for unit in units.values():
+        unit.fault = Fault("late", 0.1)
+    async with gateway(directory, units, list(units), settings=settings) as field:
+        await until(lambda: all(unit.answered for bus in field.poller.buses for unit in bus.units))
+        before = [unit.answered for bus in field.poller.buses for unit in bus.units]
+        await asyncio.sleep(1.0)
+        after = [unit.answered for bus in field.poller.buses for unit in bus.units]
+        assert all(unit.standing is Standing.UP for bus in field.poller.buses for unit in bus.units)
+        return min(now - then for now, then in zip(after, before, strict=True)), len(field.port.connections)
+
+
+async def test_a_gateway_with_a_pipeline_is_asked_for_all_its_units_at_once_over_one_connection(tmp_path):
+    (one, single), (four, shared) = await asyncio.gather(
+        polls_of_four_slow_units(tmp_path, ""), polls_of_four_slow_units(tmp_path, "?pipeline=4")
+    )
+    assert (single, shared) == (1, 1)
+    assert four > 2 * one
