@@ -36,6 +36,7 @@ CAUSES = {
 TEXT_SAMPLES = {
     "icpdas/i7018": {"wrong-unit": None},  # an answer does not name its module
     "megatec/q1": {"wrong-unit": None},  # a UPS has no address, so it cannot take another's
+    "pylontech/us2000": {},
 }
 #: A TCP checksum keeps these from happening on Modbus TCP.
 SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
