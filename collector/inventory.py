@@ -32,6 +32,7 @@ class UnitPlan:
     unit: int
     profile: str
     timeout_s: float
+    retries: int
     turnaround_s: float  #: that its settings or its profile say
     blocks: tuple[int, ...]
     load: float  #: share of the line's time that it needs
@@ -131,6 +132,7 @@ class Inventory:
             unit=device.unit,
             profile=device.profile,
             timeout_s=device.timeout_s or bus.timeout_s or profile.limits.timeout_s,
+            retries=device.retries,
             turnaround_s=turnaround_s,
             blocks=tuple(self._add_blocks(profile, planned, numbers, device.name, device.unit)),
             load=load,

@@ -102,6 +102,8 @@ class Device(Strict):
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
     points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  #: None: all of the profile
     timeout_s: Seconds | None = None  #: None: the bus's, else the profile's; the line's own time comes on top
+    #: of a read that brought nothing, 2 s apart, before it waits for its interval again
+    retries: Annotated[int, Field(ge=0, le=10)] = 3
     turnaround_s: Annotated[float, Field(ge=0, le=5)] | None = None  #: its usual thinking time; None: the profile's
     #: None: the profile's; less where a converter on its way cannot carry a whole answer; Modbus only
     max_registers: Annotated[int, Field(ge=1, le=125)] | None = None

@@ -56,6 +56,8 @@ class VirtualWire:
         self.dead: set[int] = set()
         self.asked = Counter[int]()
         self.early_gaps = 0  #: questions that did not keep t3.5
+        self.idle_s = 0.0  #: silence beyond t3.5 before questions, the first one not counted
+        self.reports = 0  #: how often bytes woke the process
         self._gap_s = gap_s(address.baud)
         self._character_s = CHARACTER_BITS / address.baud
         self._clock = clock
@@ -91,6 +93,7 @@ class VirtualWire:
     def write(self, frame: bytes) -> None:
         now = self._clock.mono()
         self.early_gaps += now < self._busy_until + self._gap_s - 1e-9
+        self.idle_s += now - (self._busy_until + self._gap_s) if self._busy_until else 0.0
         unit, function, _, count = struct.unpack(">BBHH", frame[:6])
         self.asked[unit] += 1
         self._busy_until = now + QUESTION_BYTES * self._character_s
@@ -114,6 +117,7 @@ class VirtualWire:
             self._opened_at = NEVER
             self._owner.wire_opened()
         elif self._listening and (held := self.waiting_bytes()):
+            self.reports += 1
             self._owner.wire_received(held)
 
 

@@ -13,7 +13,7 @@ from collector.clock import Clock
 from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.plan import BusPlan, LinkFactory
-from collector.poll.schedule import NEVER, SILENT_BLOCK_STRIKES, Read, Schedule
+from collector.poll.schedule import NEVER, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
 from drivers.base import Request
@@ -123,7 +123,7 @@ class Bus:
         now = self._mono()
         self.units: list[Unit] = []
         for unit_plan in plan.units:
-            unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now)
+            unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now, unit_plan.retries)
             self.units.append(unit)
             for number in unit_plan.blocks:
                 self._add(number, unit)
@@ -299,7 +299,7 @@ class Bus:
             self._probe(unit)
             return
         read.advance(now)
-        retry = now + RETRY_S if read.strikes <= SILENT_BLOCK_STRIKES else NEVER
+        retry = now + RETRY_S if read.strikes <= unit.retries else NEVER
         self._schedule.put(read, min(read.due, retry))
 
     def _refused(self, read: Read, error: DeviceException, now: float) -> None:
@@ -328,7 +328,7 @@ class Bus:
             return
         read.strikes += 1
         read.advance(now)
-        soon = read.strikes <= SILENT_BLOCK_STRIKES and not error.pending
+        soon = read.strikes <= unit.retries and not error.pending
         self._schedule.put(read, min(read.due, now + RETRY_S if soon else NEVER))
 
     def _ask_at(self, read: Read, at: float) -> None:

@@ -49,6 +49,7 @@ class Unit:
         "pause_s",
         "probe_at",
         "probes",
+        "retries",
         "rtt_s",
         "skipped",
         "standing",
@@ -57,10 +58,13 @@ class Unit:
         "unit",
     )
 
-    def __init__(self, device: str, unit: int, timeout_s: float, breaker: Breaker, now: float) -> None:
+    def __init__(
+        self, device: str, unit: int, timeout_s: float, breaker: Breaker, now: float, retries: int = 3
+    ) -> None:
         self.device = device
         self.unit = unit
         self.timeout_s = timeout_s
+        self.retries = retries  #: of a read that brought nothing, before it waits for its interval
         self.breaker = breaker
         self.blocks: list[int] = []
         self.standing = Standing.UNKNOWN

@@ -32,6 +32,7 @@ class UnitPlan:
     unit: int
     blocks: tuple[int, ...]
     timeout_s: float = 0.5
+    retries: int = 3
 
 
 @dataclass

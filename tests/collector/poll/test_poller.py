@@ -25,6 +25,7 @@ class UnitPlan:
     unit: int
     blocks: tuple[int, ...]
     timeout_s: float = 0.5
+    retries: int = 3
 
 
 @dataclass
@@ -142,11 +143,11 @@ def test_one_dead_unit_of_four_leaves_the_others_on_time():
 
 def test_without_the_breaker_the_dead_unit_starves_the_others(monkeypatch):
     monkeypatch.setattr("collector.poll.schedule.SILENT_BLOCK_STRIKES", 10**9)
-    monkeypatch.setattr("collector.poll.bus.SILENT_BLOCK_STRIKES", 10**9)
     hall = Hall(units=4)
     hall.poller = Poller(hall, hall, hall.intake, hall.clock, Breaker(down_after_failures=10**9), lambda: 0.5)
     hall.bus = hall.poller.buses[0]
     for unit in hall.bus.units:
+        unit.retries = 10**9
         unit.timeout_s = 1.0
 
     def reply(link):
@@ -167,6 +168,16 @@ def test_a_unit_goes_down_only_after_enough_failures_and_enough_time():
     assert unit.standing is Standing.SUSPECT
     hall.go(2.5)
     assert unit.standing is Standing.DOWN
+
+
+@pytest.mark.parametrize(("retries", "asked_at"), [(0, [0]), (1, [0, 2]), (2, [0, 2, 4])])
+def test_a_read_that_brought_nothing_is_tried_again_as_often_as_its_unit_may_be(retries, asked_at):
+    hall = Hall(blocks=2, interval_s=10.0)
+    hall.bus.units[0].retries = retries
+    hall.go(10.1, lambda link: link.answer() if link.in_flight.address else link.fail(BadFrame("noise")))
+    begin = hall.link.sent[0][0]
+    times = [at - begin for at, request in hall.link.sent if request.address == 0 and at < begin + 9]
+    assert times == pytest.approx(asked_at, abs=0.2)
 
 
 def asked(hall, unit, since=0.0):
