@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from drivers.errors import ProfileError
 from drivers.form import form_findings, survivors
+from drivers.formula import names_in
 from drivers.meaning import MAX_POINTS, AnyProfile, Derived, Frame, Meaning, Name, Strict
 from drivers.protocols import MODELS, model_of
 
@@ -197,14 +198,14 @@ class Profile(AnyProfile):
         """First and behind-the-last wire address of each run of registers that points name, scale registers too."""
         points = [point for point in self.point if point.function == function]
         scales = {self.scale_address(point) for point in points} - {None}
-        spans = sorted([*map(self.span, points), *((scale, scale + 1) for scale in scales if scale is not None)])
-        runs = spans[:1]
-        for first, end in spans[1:]:
-            if first > runs[-1][1]:
-                runs.append((first, end))
-            else:
-                runs[-1] = runs[-1][0], max(runs[-1][1], end)
-        return runs
+        return _merged([*map(self.span, points), *((scale, scale + 1) for scale in scales if scale is not None)])
+
+    def needed_runs(self, function: int) -> list[tuple[int, int]]:
+        """`named_runs`, with what lies between a point and its scale register or the inputs of a derived point."""
+        points = {point.name: point for point in self.point if point.function == function}
+        inputs = ([points.get(name) for name in names_in(derived.program)] for derived in self.derived)
+        wholes = [self.together([point for point in given if point]) for given in inputs if given and all(given)]
+        return _merged([*map(self.reach, points.values()), *wholes])
 
     def forbidden(self) -> list[tuple[int, int]]:
         """First and behind-the-last wire address of each range that is never read."""
@@ -220,6 +221,17 @@ class Profile(AnyProfile):
         if point.order is not None:
             return point.order
         return self.limits.word_order if point.type != "string" and point.length > 1 else "ABCD"
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans that touch, as one."""
+    runs: list[tuple[int, int]] = []
+    for first, end in sorted(spans):
+        if runs and first <= runs[-1][1]:
+            runs[-1] = runs[-1][0], max(runs[-1][1], end)
+        else:
+            runs.append((first, end))
+    return runs
 
 
 def load_profile(name: str, search: Sequence[Path] = ()) -> AnyProfile:

@@ -109,7 +109,7 @@ def _fits(point: Point, exponent: int) -> bool:
 
 
 def _bank(profile: Profile, function: int, holes: bool) -> Bank:
-    spans = profile.named_runs(function)
+    spans = profile.needed_runs(function)
     first, end = min(span[0] for span in spans), max(span[1] for span in spans)
     width = 1 if function in BIT_FUNCTIONS else 2
     defined = bytearray(b"\1" if holes else b"\0") * (end - first)
