@@ -20,7 +20,8 @@ def command(config: Path, as_json: bool, quiet: bool) -> None:
     """Check CONFIG and show what would be read: buses, units, reads per cycle and the predicted load of each line.
 
     Every mistake is listed at once, with its key and what to do. A bus that would need more than all of its line's
-    time is refused. Nothing is opened and no device is asked.
+    time is refused. Certificates of secure lines that cannot be used are told, and stop nothing: the other lines go on.
+    Nothing is opened and no device is asked.
 
     Example:  collector check config/examples/rtu-bus.toml
     """
@@ -76,11 +77,27 @@ def _plan(inventory: Any) -> dict[str, Any]:
             }
         )
     return {
+        "warnings": _warnings(inventory),
         "buses": buses,
         "devices": sum(len(b["units"]) for b in buses),
         "points": len(inventory.points),
         "reads_per_s": round(sum(b["reads_per_s"] for b in buses), 3),
     }
+
+
+def _warnings(inventory: Any) -> list[str]:
+    """What will not work as things are, and is no reason to stand still: the files of secure lines."""
+    from drivers.errors import LinkUnavailable
+    from drivers.modbus.tls import client_context
+
+    found = []
+    for bus in inventory.buses:
+        try:
+            if bus.address.tls is not None:
+                client_context(bus.address.tls)
+        except LinkUnavailable as error:
+            found.append(f"bus {bus.name}: {error}")
+    return found
 
 
 def _block(block: Any) -> dict[str, Any]:
@@ -98,6 +115,8 @@ def _show(plan: dict[str, Any], title: str) -> None:
 
     console = Console()
     console.print(f"{escape(title)}: good", highlight=False)
+    for warning in plan["warnings"]:
+        console.print(f"[yellow]{escape(warning)}[/]", highlight=False, soft_wrap=True)
     for bus in plan["buses"]:
         console.print()
         console.print(f"[bold]{escape(bus['name'])}[/]  {escape(bus['line'])}", highlight=False, soft_wrap=True)

@@ -168,6 +168,20 @@ def test_a_line_that_would_need_more_than_all_of_its_time_is_refused_with_number
     assert mistake["key"] == "bus.line"
 
 
+def test_a_certificate_that_cannot_be_used_is_told_and_stops_nothing(tmp_path):
+    """The service begins with this check: one device's file must not keep a hall from being polled."""
+    missing = tmp_path / "plant-ca.pem"
+    secure = SENSOR_LINE.format(baud=9600, interval_s=1.0).replace(
+        "serial:///dev/ttyUSB0?baud=9600", f"tls+tcp://192.0.2.7?ca={missing}"
+    )
+    done = check(write(tmp_path, secure + UPLINK))
+    assert done.returncode == 0
+    assert f"bus line: ca = {missing}: cannot be used: No such file or directory" in done.stdout
+    (warning,) = json.loads(check(write(tmp_path, secure + UPLINK), "--json").stdout)["warnings"]
+    assert warning.startswith("bus line: ca = ")
+    assert json.loads(check(EXAMPLES / "rtu-bus.toml", "--json").stdout)["warnings"] == []
+
+
 def test_a_plan_without_devices_or_without_anybody_to_deliver_to_is_refused(tmp_path):
     done = check(write(tmp_path, ""))
     assert done.returncode == 2
