@@ -34,7 +34,7 @@ class TextBus(SerialBus):
 
     def take(self, held: bytearray, *, silent: bool) -> bool:
         """The first question that stands in `held`, whatever noise before it; in silence also one nobody knows."""
-        found = [(at, -len(q), q, unit) for q, unit in self._questions if (at := held.find(q)) >= 0]
+        found = [(at, -len(q), q, unit) for q, unit in self._questions if (at := _place(held, q)) >= 0]
         if found:
             at, _, question, unit = min(found, key=lambda place: place[:2])
             del held[: at + len(question)]
@@ -51,3 +51,11 @@ class TextBus(SerialBus):
                 return True
         self.bad_frames += 1
         return True
+
+
+def _place(held: bytearray, question: bytes) -> int:
+    """Where `question` stands in `held`, -1: nowhere. In the middle of a word it is the end of another question."""
+    at = held.find(question)
+    while at > 0 and question[:1].isalnum() and held[at - 1 : at].isalnum():
+        at = held.find(question, at + 1)
+    return at
