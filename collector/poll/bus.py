@@ -42,6 +42,8 @@ SAME_CAUSE_S = 30.0
 #: Pauses between attempts to open a line; they grow until a device has answered.
 REOPEN_MIN_S = 1.0
 REOPEN_MAX_S = 60.0
+#: Likewise for a port of this machine, where an attempt costs nobody anything: a replugged adapter is back within 5 s.
+REOPEN_PORT_MAX_S = 4.0
 #: Weight of a new round trip in the running mean.
 RTT_WEIGHT = 0.1
 
@@ -83,6 +85,7 @@ class Bus:
         "_next_sweep",
         "_now_ns",
         "_opening",
+        "_pause_max_s",
         "_pause_s",
         "_reads",
         "_schedule",
@@ -132,6 +135,7 @@ class Bus:
         self.is_open = False
         self._opening = False
         self._pause_s = REOPEN_MIN_S
+        self._pause_max_s = REOPEN_PORT_MAX_S if plan.address.path else REOPEN_MAX_S
         self.error = ""  #: why the line is closed
         self.losses = 0
         self.busy_s = 0.0  #: time the line was in use
@@ -253,7 +257,7 @@ class Bus:
             if first:  # said once; silence since then is not news
                 self._report(unit, Outcome.LINK_DOWN)
         self._wake_at(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
-        self._pause_s = min(2 * self._pause_s, REOPEN_MAX_S)
+        self._pause_s = min(2 * self._pause_s, self._pause_max_s)
 
     def _settle(self, now: float) -> Read | None:
         """The request in flight is over, one way or the other."""

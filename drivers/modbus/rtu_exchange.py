@@ -26,6 +26,8 @@ QUIET_S = 0.05
 #: next request leaves t3.5 after it: half a character, and never less than the process may be woken late.
 EARLY_CHARACTERS = 0.5
 EARLY_S = 0.000_15
+#: While nobody is asked, what comes is late or babble: it is looked at this often, or each byte of it would wake us.
+IDLE_LOOK_S = 0.02
 #: A shorter sleep saves nothing: the byte in between costs one wake-up, and so does the look after it.
 SHORTEST_SLEEP_CHARACTERS = 2
 #: Serial line V1.02, 2.5.1.1: a character is 11 bits; above 19,200 baud t3.5 is fixed.
@@ -89,6 +91,7 @@ class RtuExchange:
             raise RuntimeError(f"unit {request.unit} asked while unit {self.asked.unit} is")
         self._question = encode(request)
         self.asked = request
+        self.look_at = None
         self._transmitted = False
 
     def next_at(self) -> float | None:
@@ -137,6 +140,8 @@ class RtuExchange:
             early_s = 0.0 if self._missing else self._character_s
             self._turnarounds.saw(asked.unit, end - self._shortest_end - early_s)
         self._busy_until = max(self._busy_until, end)
+        if asked is None:
+            self.look_at = now + IDLE_LOOK_S
         if outcome is not None or asked is None or not self._transmitted:
             return outcome
         if self._received_bytes > MAX_BUFFER:

@@ -5,7 +5,7 @@ import pytest
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceException
 from drivers.modbus.rtu import MAX_BUFFER, encode, seal
-from drivers.modbus.rtu_exchange import RtuExchange, gap_s, quiet_s
+from drivers.modbus.rtu_exchange import IDLE_LOOK_S, RtuExchange, gap_s, quiet_s
 from tests.drivers.modbus.line import data_of, perfect_frame
 
 BAUD = 9600
@@ -301,3 +301,17 @@ def test_an_exception_is_found_at_the_first_look():
     exchange = line()
     ask(exchange, ASK, NOW)
     assert isinstance(exchange.received(seal(1, b"\x83\x02"), exchange.look_at), DeviceException)
+
+
+def test_what_comes_while_nobody_is_asked_is_looked_at_now_and_then():
+    """A babbling device at 115,200 baud would wake the process 10,000 times a second."""
+    exchange = line()
+    now = succeeds(exchange, ASK, NOW)
+    assert exchange.next_at() is None, "listens: a port may be unplugged"
+    exchange.received(b"\x55", now)
+    assert exchange.next_at() == exchange.look_at == pytest.approx(now + IDLE_LOOK_S)
+    exchange.received(b"\x55", exchange.look_at)
+    exchange.looked()
+    assert exchange.next_at() is None
+    exchange.received(b"\x55", now)
+    succeeds(exchange, OTHER, now)
