@@ -8,12 +8,21 @@ median read instead of all of them, and tells how much that was.
 
 import asyncio
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.paced_line import Compiled, limit_per_second, paced
+from collector.clock import SystemClock
+from collector.inventory import Inventory
+from collector.poll import Poller
+from collector.poll.intake import Intake
+from collector.poll.unit import Breaker
+from collector.settings import Settings
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.links import Links
+from firmware_tests.virtual_bus import METER
 
 BAUDS = (9600, 19_200, 115_200)
 REGISTERS = (10, 50, 125)
@@ -54,24 +63,22 @@ class Saturated:
         self._link.close()
 
 
-async def saturate(paths, baud, registers, seconds):
-    """(answers, CPU seconds, wall seconds) of our links on `paths`, without opening and closing."""
+async def saturate(path, baud, registers, seconds):
+    """(answers, CPU seconds) of our link on `path`, without opening and closing."""
     links = Links()
-    lines = [Saturated(links, path, baud, registers) for path in paths]
+    line = Saturated(links, path, baud, registers)
     await asyncio.sleep(0.5)
-    before, cpu, wall = sum(line.answers for line in lines), time.process_time(), time.perf_counter()
+    before, cpu = line.answers, time.process_time()
     await asyncio.sleep(seconds)
-    answers = sum(line.answers for line in lines) - before
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    for line in lines:
-        await line.stop()
+    found = line.answers - before, time.process_time() - cpu
+    await line.stop()
     links.close()
-    return answers, cpu, wall
+    return found
 
 
 def ours(compiled, baud, registers, seconds):
     with paced(compiled("paced_slave"), baud) as (paths, seen):
-        answers, cpu, _ = asyncio.run(saturate(paths, baud, registers, seconds))
+        answers, cpu = asyncio.run(saturate(paths[0], baud, registers, seconds))
     return seen[0], 1e6 * cpu / answers
 
 
@@ -115,19 +122,51 @@ def cell(compiled, baud, registers, seconds, rounds):
     }
 
 
+def plan_of(directory, paths):
+    """A meter on each of `paths`, read oftener than its line can carry."""
+    (directory / "test").mkdir(exist_ok=True)
+    (directory / "test" / "meter.toml").write_text(METER.replace("address = 18", f"address = {BUSES_REGISTERS - 2}"))
+    lines = [{"name": f"b{i}", "url": f"serial://{p}?baud={BUSES_BAUD}&parity=E"} for i, p in enumerate(paths)]
+    # one read: to skip what lies between the points would save less than a turnaround of a second
+    meter = {"profile": "test/meter", "interval_s": 0.1, "turnaround_s": 1.0}
+    devices = [{"name": f"m{i}", "bus": f"b{i}", "unit": 1, **meter} for i in range(len(paths))]
+    settings = {"profile_dirs": (str(directory),), "bus": tuple(lines), "device": tuple(devices)}
+    plan = Inventory(Settings.model_validate(settings))
+    assert all(block.count == BUSES_REGISTERS for block in plan.blocks)
+    return plan
+
+
+async def poll(plan, seconds):
+    """(answers, CPU seconds, wall seconds) of the daemon's own poller; what it reads is taken twice a second."""
+    links, intake = Links(), Intake(1 << 20)
+    poller = Poller(plan, links, intake, SystemClock(), Breaker())
+    poller.start()
+    await asyncio.sleep(1.0)
+    before, cpu, wall = intake.accepted, time.process_time(), time.perf_counter()
+    while time.perf_counter() - wall < seconds:
+        await asyncio.sleep(0.5)
+        intake.take()
+    found = intake.accepted - before, time.process_time() - cpu, time.perf_counter() - wall
+    poller.close()
+    links.close()
+    return found
+
+
 def many(compiled, seconds, rounds):
-    """32 saturated buses in one process: CPU of one core."""
+    """32 saturated buses in one process: CPU of one core, of the round that came nearest to the limit."""
     limit = BUSES * limit_per_second(BUSES_BAUD, BUSES_REGISTERS)
-    best = None
+    best = ()
     for _ in range(rounds):
-        with paced(compiled("paced_slave"), BUSES_BAUD, BUSES) as (paths, seen):
-            answers, cpu, wall = asyncio.run(saturate(paths, BUSES_BAUD, BUSES_REGISTERS, seconds))
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            paced(compiled("paced_slave"), BUSES_BAUD, BUSES) as (paths, seen),
+        ):
+            answers, cpu, wall = asyncio.run(poll(plan_of(Path(directory), paths), seconds))
         kept = sum(s.kept for s in seen) / sum(s.gaps for s in seen)
         late = sum(s.late_mean_us for s in seen) / BUSES
-        found = cpu / wall, answers / wall / limit, kept, 1e6 * cpu / answers, late
-        best = min(best or found, found)
-    cpu, share, kept, cpu_us, late = best
-    print(f"{BUSES} saturated buses at {BUSES_BAUD}, {BUSES_REGISTERS} registers, in one process:")
+        best = max(best, (answers / wall / limit, cpu / wall, kept, 1e6 * cpu / answers, late))
+    share, cpu, kept, cpu_us, late = best
+    print(f"{BUSES} saturated buses at {BUSES_BAUD}, {BUSES_REGISTERS} registers, the daemon's poller, one process:")
     print(
         f"{cpu:.1%} of a core ({cpu_us:.0f} us per read), {share:.1%} of the limit, "
         f"t3.5 kept {kept:.2%}; the lines' clock error {late:.0f} us"

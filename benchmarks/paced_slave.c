@@ -6,8 +6,9 @@ Prints the name of each port, then serves until standard input ends, then prints
 
 A question occupies the line for 8 characters of 11 bits from when it came; the unit waits t3.5; then each byte of the
 answer is handed over at the end of its own character time (FIFO bytes at once with FIFO). seconds: from the end of the
-first answer to the end of the last one; median_us: from the end of one answer to the end of the next. gaps: of the silences between an answer and the next question; kept: how many
-were t3.5 at least. late: how much later than due the bytes were handed over, the clock error of this program. */
+first answer to the end of the last one; median_us: from the end of one answer to the end of the next. gaps: silences
+between an answer and the next question; kept: how many were t3.5 at least. late: how much later than due the bytes were
+handed over, the clock error of this program. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -191,8 +192,9 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < count; i++) {
         struct bus *b = &buses[i];
-        printf("%ld %.6f %.1f %ld %ld %.1f %.1f %.1f\n", b->transactions, (b->last_end - b->first_end) / 1e9,
-               median_us(b), b->gaps, b->kept, b->gaps ? b->worst_gap / 1e3 : 0, b->bytes ? b->late_sum / b->bytes / 1e3 : 0, b->late_max / 1e3);
+        double worst_us = b->gaps ? b->worst_gap / 1e3 : 0, late_us = b->bytes ? b->late_sum / b->bytes / 1e3 : 0;
+        printf("%ld %.6f %.1f ", b->transactions, (b->last_end - b->first_end) / 1e9, median_us(b));
+        printf("%ld %ld %.1f %.1f %.1f\n", b->gaps, b->kept, worst_us, late_us, b->late_max / 1e3);
     }
     return 0;
 }
