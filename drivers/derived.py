@@ -31,15 +31,12 @@ def placed(profile: AnyProfile, blocks: Sequence[AnyBlock]) -> list[list[Placed]
     in the first of them; one without any input there in none.
     """
     found: list[list[Placed]] = [[] for _ in blocks]
+    block_of = {name: k for k, block in enumerate(blocks) for name in block.points} if profile.derived else {}
     for derived in profile.derived:
-        wanted = set(inputs(derived))
-        shares = [wanted & set(block.points) for block in blocks]
-        whole = next((k for k, share in enumerate(shares) if share == wanted), None)
-        some = next((k for k, share in enumerate(shares) if share), None)
-        if whole is not None:
-            found[whole].append(Placed(derived.name, derived.program))
-        elif some is not None:
-            found[some].append(Placed(derived.name, ()))
+        holders = [block_of[name] for name in inputs(derived) if name in block_of]
+        whole = len(holders) == len(inputs(derived)) and len(set(holders)) == 1
+        if holders:
+            found[min(holders)].append(Placed(derived.name, derived.program if whole else ()))
     return found
 
 
@@ -107,8 +104,9 @@ def _apart(profile: AnyProfile, given: list[Meaning]) -> Iterator[tuple[str, str
             yield f"its inputs span {end - first}, one read holds {profile.max_count(function)}", "fewer inputs"
         if any(first < high and low < end for low, high in profile.forbidden()):
             yield "a forbidden range lies between its inputs", "one answer must hold them all"
-        holes = not any(low <= first and end <= high for low, high in profile.named_runs(function))
-        if holes and not profile.limits.read_holes:
+        if not profile.limits.read_holes and not any(
+            low <= first and end <= high for low, high in profile.named_runs(function)
+        ):
             yield "registers that no point names lie between its inputs, and read_holes is false", "name them"
     elif len({point.command for point in given if isinstance(point, TextPoint)}) > 1:
         yield "its inputs are in the answers of several commands", "one answer must hold them all"

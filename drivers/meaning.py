@@ -4,7 +4,9 @@ How a point is found on the wire is the protocol's: `drivers.profile` for Modbus
 protocols that answer with text.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -154,7 +156,15 @@ class AnyProfile(Strict):
 
     def named(self, name: str) -> Any:
         """The point of that name. Raises KeyError."""
-        for point in self.published:
-            if point.name == name:
-                return point
-        raise KeyError(name)
+        return self._by_name[name]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that has worked nothing out yet: what was cached may not hold for other points."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in copy.__dict__.keys() - type(copy).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
+
+    @cached_property
+    def _by_name(self) -> dict[str, Any]:
+        return {point.name: point for point in reversed(self.published)}  # of points of one name the first

@@ -55,11 +55,14 @@ for k in range(72):
         type=type, order=["ABCD", "CDAB", "BADC", "DCBA"][k // 9 % 4], bit=k % 16 if type == "bool" else -1,
         div=10.0 ** (k % 4), decimals=k % 7, low=-1e12, high=1e12, invalid=(0, (1, 9)) if k % 5 else (),
         state=k % 11 == 0, deadband=k % 2 * 100.0, bits=(k % 7, k % 7 + 8) if type == "u32" else None,
-        encoding="four_quadrant" if k % 7 == 0 else "", scale_at=-3 if at > 2 and k % 3 == 0 else 0))
+        encoding="four_quadrant" if k % 7 == 0 else "", scale_at=-3 if at > 2 and k % 3 == 0 else 0,
+        counter=k % 13 == 0, rollover=6553.6 * (k % 2)))
     offsets.append(at)
     at += {"16": 1, "32": 2, "64": 4}.get(type[-2:], 1)
+points.append(PointSpec("d0", "sum", "c1", (("room", "a b"),), type="derived", decimals=3, low=-1e12, high=1e12))
 decode = Decode(points)
-decode.set_blocks([BlockSpec("d", 1, 3, 0, at, 1.0, tuple(range(72)), tuple(offsets))])
+program = (0, 1, "+", 13, "-", "~", 2.5, "*", 5, "/")
+decode.set_blocks([BlockSpec("d", 1, 3, 0, at, 1.0, tuple(range(72)), tuple(offsets), derived=((72, program),))])
 filter_, aggregate = Filter(points, 5, "changes"), Aggregate(points, (10,))
 encode = Encode(points, city="c", site="s", gateway="g", spool_id="p", boot_id="b", target_bytes=2048)
 rng = np.random.default_rng(3)

@@ -203,6 +203,15 @@ def test_a_point_has_its_own_category_or_the_devices():
         profile.named("nothing")
 
 
+def test_a_copy_with_other_points_knows_the_other_points():
+    profile = a_profile(a_point(0), a_point(1))
+    assert profile.named("h1").address == 1
+    copy = profile.model_copy(update={"point": (a_point(1, name="h9"),)})
+    assert copy.named("h9").address == 1
+    with pytest.raises(KeyError):
+        copy.named("h1")
+
+
 toml_values = st.recursive(
     st.integers(-(2**64), 2**64) | st.floats() | st.booleans() | st.text(max_size=8) | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
