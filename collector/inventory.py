@@ -125,7 +125,8 @@ class Inventory:
         planned = self._planned(device.profile, device.max_registers, device.interval_s, cost, tuple(numbers))
         if self.splits is not None:
             planned = [piece for block in planned for piece in self._unrefused(device.name, block, profile)]
-        times = [cost.of(b.question(device.unit)) for b in planned]
+        questions = [block.question(device.unit) for block in planned]
+        times = [cost.of(q) if q.line_bytes else 0.0 for q in questions]  # what is only listened to costs nothing
         load = sum(time_s / b.interval_s for time_s, b in zip(times, planned, strict=True))
         return UnitPlan(
             device=device.name,

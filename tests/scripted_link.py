@@ -32,6 +32,9 @@ class ScriptedLink:
         self.sent.append((self.clock.mono(), request))
         self.in_flight = request
 
+    def listen(self, commands, heard):
+        self.listened, self.heard = commands, heard
+
     def answer(self, data=None):
         request, self.in_flight = self.in_flight, None
         self.sink.answered(memoryview(bytes(request.answer_bytes) if data is None else data))

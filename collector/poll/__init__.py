@@ -1,7 +1,8 @@
 """Poll: asks every device on every bus, one owner per bus.
 
 `plan` is what it must be told, `poller` the one sweep that serves all buses, `bus` the owner of one line, `schedule`
-which of its reads goes next, `unit` what is believed of a device, `intake` where answers wait for the next tick.
+which of its reads goes next, `listening` what is heard without being asked, `unit` what is believed of a device,
+`intake` where answers wait for the next tick.
 """
 
 from collector.poll.plan import LinkFactory

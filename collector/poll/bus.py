@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from collector.clock import Clock
 from collector.poll.express import Express
 from collector.poll.intake import Intake
+from collector.poll.listening import Listening
 from collector.poll.plan import BusPlan, LinkFactory
 from collector.poll.schedule import NEVER, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
@@ -81,6 +82,7 @@ class Bus:
         "_in_flight",
         "_intake",
         "_lent",
+        "_listening",
         "_mono",
         "_next_sweep",
         "_now_ns",
@@ -123,15 +125,18 @@ class Bus:
         self._reads: dict[int, Read] = {}
         self._in_flight: Read | None = None
         self._sent_at = 0.0
+        self._listening = Listening(around.intake, around.clock, around.jitter, self._spoke)
         now = self._mono()
         self.units: list[Unit] = []
         for unit_plan in plan.units:
             unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now, unit_plan.retries)
             self.units.append(unit)
             for number in unit_plan.blocks:
-                self._add(number, unit)
+                if not self._listening.add(number, around.blocks[number].command, unit):
+                    self._add(number, unit)
         self._shortest = min((read.interval for read in self._reads.values()), default=1.0)
         self.link = around.links.create(plan.address, self, timeout_s=plan.timeout_s, late_s=plan.late_s)
+        self._listening.begin(self.link)
         self.is_open = False
         self._opening = False
         self._pause_s = REOPEN_MIN_S
@@ -154,6 +159,7 @@ class Bus:
     def wake(self, now: float) -> None:
         """Something is due: the line is to be opened, or a read to be sent."""
         if self.is_open:
+            self._listening.check(now)
             self._next(now)
         elif not self._opening:
             self._opening = True
@@ -196,6 +202,7 @@ class Bus:
         for unit in self.units:
             if unit.standing is Standing.DOWN:
                 unit.reachable()
+        self._listening.opened(now)
         for read in self._reads.values():
             self._ask_at(read, now)
         self._next(now)
@@ -256,8 +263,14 @@ class Bus:
             unit.unreachable(self.error)
             if first:  # said once; silence since then is not news
                 self._report(unit, Outcome.LINK_DOWN)
+        if first:
+            self._listening.lost()
         self._wake_at(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
         self._pause_s = min(2 * self._pause_s, self._pause_max_s)
+
+    def _spoke(self) -> None:
+        """A device said something by itself: the line is sound."""
+        self._pause_s = REOPEN_MIN_S
 
     def _settle(self, now: float) -> Read | None:
         """The request in flight is over, one way or the other."""
@@ -379,7 +392,7 @@ class Bus:
             self._send(read, now)
             return
         self._deadlines[self.index] = NEVER
-        self._wake_at(self._schedule.wake_at())
+        self._wake_at(min(self._schedule.wake_at(), self._listening.next_at()))
         if self._is_regular() and self._express.enrol(self):
             self._lent = True
             self._schedule.clear()

@@ -110,8 +110,10 @@ class AsciiProfile(TextProfile):
 
     def ask(self, name: str, unit: int) -> Command:
         command = self.command_named(name)
+        asked = super().ask(name, unit)
         asked = replace(
-            super().ask(name, unit),
+            asked,
+            line_bytes=asked.line_bytes if command.ask else 0,
             names_unit=self.tells_unit,
             patience_s=command.max_age_s or 0.0,
             marked=bool(self.framing(command).start),

@@ -17,7 +17,7 @@ class Command:
     unit: int
     name: str
     question: bytes
-    line_bytes: int  #: characters of question and usual answer
+    line_bytes: int  #: characters of question and usual answer; 0: nothing is asked
     framing: Framing = field(compare=False, repr=False)
     read: Callable[[bytes], bytes] = field(compare=False, repr=False)
     #: False: an answer does not tell whose it is, so while one is overdue no unit of the line may be asked
