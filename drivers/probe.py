@@ -11,6 +11,7 @@ from drivers.identify import identify
 from drivers.meaning import AnyProfile
 from drivers.plan import AnyBlock, link_cost, parts_of, plan_any
 from drivers.session import Session, Statistics
+from drivers.text.command import Command
 from drivers.text.profile import TextProfile
 from drivers.wires.base import Trace
 
@@ -46,7 +47,7 @@ class Report:
         """What to try next when something is wrong."""
         lines = list(_suspicions(self))
         if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
-            lines += _TEXT_SILENCE if self.address.text is not None else _SILENCE[self.address.kind]
+            lines += _silence(self)
             if self.address.text is not None and self.address.text.protocol == "megatec":
                 lines.append("--protocol megatec instead of --profile asks every question of the family")
         return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
@@ -80,6 +81,19 @@ _TEXT_SILENCE = [
     "RS-232: is the cable crossed, or straight, as this device wants it? RS-485: swap A and B",
     "some devices are powered by the port's control lines, or answer only to their own edition of the protocol",
 ]
+
+
+#: Of a device that is only listened to.
+_NOTHING_HEARD = [
+    "nothing was heard that the profile knows: `collector probe URL --listen 30` shows whatever comes",
+    "is the device set to send by itself? A printer speaks only when something happens: --timeout waits longer",
+]
+
+
+def _silence(report: Report) -> list[str]:
+    if report.address.text is None:
+        return _SILENCE[report.address.kind]
+    return _NOTHING_HEARD if report.errors and all(map(listens, report.errors)) else _TEXT_SILENCE
 
 
 def _suspicions(report: Report) -> list[str]:
@@ -124,7 +138,7 @@ async def probe(
     report.statistics = session.statistics
     async with session:
         reads = await _first_pass(session, report, requests, profile)
-        again = [request for _ in range(count - 1) for request in reads]
+        again = [request for _ in range(count - 1) for request in reads if not listens(request)]
         for request in again:
             if _useless(report):
                 break
@@ -147,6 +161,11 @@ def _texts(report: Report, profile: TextProfile) -> dict[str, str]:
             if point.is_text and (reading := decode_point(profile, point, data, offset)).value is not None:
                 said[name] = str(reading.value)
     return said
+
+
+def listens(question: Question) -> bool:
+    """Whether nothing is asked: the device says it by itself."""
+    return isinstance(question, Command) and not question.question
 
 
 def _useless(report: Report) -> bool:

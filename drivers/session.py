@@ -111,6 +111,11 @@ class Session:
         self._ended = LinkLost(f"{self.address}: closed")
 
     @property
+    def ended(self) -> LinkError | None:
+        """Why the link is not open; None: it is."""
+        return self._ended
+
+    @property
     def late(self) -> int:
         """Answers thrown away: they came after their deadline or belong to nobody."""
         return self._link.late

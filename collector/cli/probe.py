@@ -42,6 +42,9 @@ _MAX_FRAMES = 1000
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.01, 60), default=1.0, show_default=True, help="Seconds."
 )
+@click.option(
+    "--listen", "listen_s", type=click.FloatRange(0.1, 86400), help="Only show what comes, for so many seconds."
+)
 @click.option("--raw", is_flag=True, help="Show the frames on the wire in hex.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -52,6 +55,7 @@ def command(
     reads: tuple[str, ...],
     count: int,
     timeout_s: float,
+    listen_s: float | None,
     raw: bool,
     as_json: bool,
 ) -> None:
@@ -67,13 +71,19 @@ def command(
     Example:  collector probe tcp://192.0.2.7 --unit 3 --read holding:3059+10
               collector probe "serial:///dev/ttyUSB0?baud=9600&parity=E" --profile eastron/sdm630
               collector probe "serial:///dev/ttyUSB0?baud=2400" --protocol megatec
+              collector probe serial:///dev/ttyUSB0 --listen 30
     """
     from collector.cli.dialects import ask_everything
+    from collector.cli.hear import listen
     from collector.cli.profile import SITE_PROFILES
     from drivers.address import parse_bus, speaking
     from drivers.errors import ProfileError
     from drivers.profile import load_profile
 
+    if listen_s is not None:
+        if profile_name or reads or protocol:
+            raise click.UsageError("--listen sends nothing: leave --profile, --protocol and --read out")
+        raise SystemExit(listen(url, listen_s, as_json=as_json))
     frames: list[str] = []
     trace = _tracer(frames, as_json) if raw else None
     if protocol:

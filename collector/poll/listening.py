@@ -93,7 +93,7 @@ class Listening:
             unit.asked += 1
             unit.timeouts += 1
             unit.last_error = f"nothing heard of {command} for {ear.patience_s:.0f} s"
-            log.warning("%s: %s", unit.device, unit.last_error)
+            log.warning("%s: nothing heard of %s for %.0f s", unit.device, command, ear.patience_s)
             self._intake.fail(ear.number, self._clock.now_ns(), Outcome.TIMEOUT)
             if not unit.blocks:  # else the answers to its questions tell how it is
                 unit.missed(now, self._jitter)
