@@ -226,13 +226,16 @@ def _protocol_findings(
     for device in devices:
         names_on.setdefault(str(device.get("bus")), {})[str(device.get("profile"))] = None
     for i, bus in enumerate(buses):
-        profiles = [profile_of(name) for name in names_on.get(str(bus.get("name")), ())]
+        found = [profile_of(name) for name in names_on.get(str(bus.get("name")), ())]
+        profiles = [profile for profile in found if isinstance(profile, AnyProfile)]
+        if found and not profiles:
+            continue  # told with the devices
         try:
             address = parse_bus(str(bus.get("url")))
         except ProfileError:
             continue  # told with the buses
         try:
-            speaking(address, [profile for profile in profiles if isinstance(profile, AnyProfile)])
+            speaking(address, profiles)
         except ProfileError as error:
             key = f"bus[{i}].url"
             findings += [Finding(file, key, shown(bus["url"], key), *rest) for _, *rest in error.findings]

@@ -221,8 +221,9 @@ def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddres
     protocol = next(iter(found), "modbus")
     if protocol == "modbus":
         if address.kind == "raw+tcp":
-            hint = f"write rtu+tcp://{address.place}, or tcp:// if the server is a Modbus gateway"
-            raise ProfileError(subject, [("scheme", "raw+tcp carries text protocols, not Modbus", hint)])
+            hint = f"for Modbus write rtu+tcp://{address.place}, or tcp:// if the server is a Modbus gateway"
+            reason = "not Modbus" if profiles else "and no device's profile says which"
+            raise ProfileError(subject, [("scheme", f"raw+tcp carries text protocols, {reason}", hint)])
         return address
     if address.kind in ("tcp", "rtu+tcp", "tls+tcp"):
         hint = f"write raw+tcp://{address.place} if a serial server is there, or serial:///dev/..."

@@ -178,3 +178,57 @@ def test_fewer_registers_at_once_than_a_point_is_long_are_refused_with_the_point
     assert (found.key, found.hint) == ("device[0].max_registers", "at least 2")
     assert "alone has 2 registers" in found.reason
     assert load_settings(write(tmp_path, GOOD + "max_registers = 2\n")).device[0].max_registers == 2
+
+
+TEXT_BUS = """
+[[bus]]
+name = "b1"
+url = "{url}"
+
+[[device]]
+name = "p1"
+bus = "b1"
+unit = {unit}
+profile = "{profile}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "unit", "profile"),
+    [
+        ("serial:///dev/ttyUSB0", 0, "seplos/bms_v2"),
+        ("raw+tcp://10.0.0.9:4001?baud=9600", 254, "generic/ydn23_ac_panel"),
+        ("serial:///dev/ttyUSB0?baud=2400", 1, "megatec/q1"),
+    ],
+)
+def test_a_device_with_a_text_protocol_is_on_a_serial_line_with_a_number_of_its_protocol(tmp_path, url, unit, profile):
+    settings = load_settings(write(tmp_path, TEXT_BUS.format(url=url, unit=unit, profile=profile)))
+    assert settings.device[0].unit == unit
+
+
+@pytest.mark.parametrize(
+    ("url", "unit", "profile", "key", "reason"),
+    [
+        ("tcp://10.0.0.9", 1, "generic/ydn23_ac_panel", "bus[0].url", "tcp carries Modbus, not ydt1363"),
+        ("raw+tcp://10.0.0.9:4001", 1, "eastron/sdm630", "bus[0].url", "raw+tcp carries text protocols"),
+        ("serial:///dev/ttyUSB0", 255, "generic/ydn23_ac_panel", "device[0].unit", "no such unit on a serial line"),
+        ("serial:///dev/ttyUSB0", 0, "eastron/sdm630", "device[0].unit", "no such unit on a serial line"),
+    ],
+)
+def test_a_protocol_that_the_line_or_the_unit_does_not_fit_is_told_once(tmp_path, url, unit, profile, key, reason):
+    (finding,) = findings_of(tmp_path, TEXT_BUS.format(url=url, unit=unit, profile=profile))
+    assert finding.key == key
+    assert reason in finding.reason
+
+
+def test_two_protocols_on_one_bus_are_refused(tmp_path):
+    text = TEXT_BUS.format(url="serial:///dev/ttyUSB0", unit=1, profile="generic/ydn23_ac_panel")
+    text += '[[device]]\nname = "m1"\nbus = "b1"\nunit = 2\nprofile = "eastron/sdm630"\n'
+    (finding,) = findings_of(tmp_path, text)
+    assert finding.key == "bus[0].url"
+    assert "its devices speak modbus and ydt1363" in finding.reason
+
+
+def test_a_bus_of_unknown_profiles_is_told_only_of_them(tmp_path):
+    text = TEXT_BUS.format(url="raw+tcp://10.0.0.9:4001", unit=1, profile="nobody/knows")
+    assert [finding.key for finding in findings_of(tmp_path, text)] == ["device[0].profile"]

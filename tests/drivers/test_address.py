@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, PIPELINES, BusAddress, Rs485, Tls, parse_bus, speaking
+from drivers.address import BAUDS, PIPELINES, BusAddress, Rs485, TextLine, Tls, parse_bus, speaking
 from drivers.errors import ProfileError
 from drivers.profile import load_profile
 
@@ -200,3 +200,35 @@ def test_any_text_is_an_address_or_one_profile_error(text):
     with suppress(ProfileError):
         address = parse_bus(text)
         assert parse_bus(str(address)) == address
+
+
+PANEL, UPS, METER = (load_profile(name) for name in ("generic/ydn23_ac_panel", "megatec/q1", "eastron/sdm630"))
+
+
+@pytest.mark.parametrize(
+    ("url", "profiles", "reason", "hint"),
+    [
+        ("serial:///dev/ttyS1", [PANEL, METER], "its devices speak modbus and ydt1363", "a bus of its own"),
+        ("serial:///dev/ttyS1", [PANEL, UPS], "its devices speak megatec and ydt1363", "a bus of its own"),
+        ("tcp://10.0.0.9", [PANEL], "tcp carries Modbus, not ydt1363", "raw+tcp://10.0.0.9:502"),
+        ("rtu+tcp://10.0.0.9:4001", [UPS], "rtu+tcp carries Modbus, not megatec", "raw+tcp://10.0.0.9:4001"),
+        ("raw+tcp://10.0.0.9:4001", [METER], "raw+tcp carries text protocols, not Modbus", "rtu+tcp://10.0.0.9:4001"),
+        ("raw+tcp://10.0.0.9:4001", [], "no device's profile says which", "rtu+tcp://10.0.0.9:4001"),
+    ],
+)
+def test_what_a_line_cannot_carry_is_told_with_the_address_that_can(url, profiles, reason, hint):
+    with pytest.raises(ProfileError) as caught:
+        speaking(parse_bus(url), profiles)
+    ((_, said, advice),) = caught.value.findings
+    assert reason in said
+    assert hint in advice
+
+
+def test_a_line_for_several_models_of_one_protocol_is_as_slow_as_the_slowest_wants_it():
+    slow = PANEL.model_copy(update={"limits": PANEL.limits.model_copy(update={"gap_s": 0.5, "settle_s": 2.0})})
+    line = speaking(parse_bus("raw+tcp://10.0.0.9:4001"), [PANEL, slow]).text
+    assert line == TextLine("ydt1363", settle_s=2.0, gap_s=0.5)
+
+
+def test_modbus_needs_no_word_about_it():
+    assert speaking(parse_bus("serial:///dev/ttyS1"), [METER]).text is None

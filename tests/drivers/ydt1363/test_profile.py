@@ -1,5 +1,7 @@
 """Profiles of YD/T 1363.3: what can be asked, what refusals mean, what a device's answer becomes."""
 
+from pathlib import Path
+
 import pytest
 
 from drivers.codec import Status, decode_point
@@ -184,3 +186,11 @@ def test_hostile_answers_are_read_or_refused_with_the_errors_of_the_contract(nam
                 assert len(read(data)) == size
             except (BadFrame, Refused):
                 continue
+
+
+def test_the_example_of_the_documentation_is_a_profile():
+    document = (Path(__file__).resolve().parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    example = document.split("## A device with YD/T 1363.3")[1].split("```toml\n")[1].split("```")[0]
+    device = TEXT.split("[ydt1363]")[0].split("[device]")[1]
+    profile = parse_profile(f"{example}\n[device]{device}")
+    assert profile.ask("analogs", 1).question == b"~20014041E00200FD3D\r"
