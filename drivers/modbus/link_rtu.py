@@ -144,6 +144,8 @@ class RtuLink:
         if not self._open:
             return
         exchange = self._exchange
+        if self._wire.remote:
+            exchange.looked()  # bytes come in segments, each worth its wake-up
         at = exchange.next_at()
         if at is None:
             self._alarm.cancel()

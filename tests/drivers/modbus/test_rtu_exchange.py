@@ -3,10 +3,11 @@
 import pytest
 
 from drivers.base import Request
-from drivers.errors import BadFrame, DeviceException
+from drivers.errors import BadFrame, DeviceError, DeviceException
 from drivers.modbus.rtu import MAX_BUFFER, encode, seal
 from drivers.modbus.rtu_exchange import IDLE_LOOK_S, RtuExchange, gap_s, quiet_s
 from tests.drivers.modbus.line import data_of, perfect_frame
+from tests.fuzzing import hostile
 
 BAUD = 9600
 LATE_S = 2.0
@@ -315,3 +316,33 @@ def test_what_comes_while_nobody_is_asked_is_looked_at_now_and_then():
     assert exchange.next_at() is None
     exchange.received(b"\x55", now)
     succeeds(exchange, OTHER, now)
+
+
+@pytest.mark.parametrize("step", [1, 17, 10**6], ids=["byte by byte", "in lumps", "whole"])
+def test_hostile_bytes_end_in_an_outcome_or_nothing_and_a_perfect_answer_succeeds_after_them(step):
+    frames = [
+        answer_to(ASK),
+        answer_to(NEIGHBOUR),
+        answer_to(Request(1, 3, 100, 9)),
+        encode(ASK),
+        seal(1, b"\x83\x02"),
+        seal(9, b"\x04\x02\x00\x01"),
+    ]
+    exchange, now = line(), NOW
+    for data in hostile(frames, seed=5, longest=400):
+        outcome, now = None, ask(exchange, ASK, now)
+        for at in range(0, len(data), step):
+            now += 0.001
+            outcome = outcome or exchange.received(data[at : at + step], now)
+            assert exchange.look_at is None or now < exchange.look_at < now + 0.3, "no longer than an answer takes"
+        if outcome is None:
+            outcome, now = silence(exchange, now)
+        if isinstance(outcome, memoryview):
+            assert seal(1, bytes((3, 20)) + outcome) in data.replace(encode(ASK), b"")
+        else:
+            assert outcome is None or isinstance(outcome, DeviceError)
+        assert len(exchange._receiver) <= MAX_BUFFER
+        assert len(exchange._expected) <= 2
+        if outcome is None:
+            exchange.expire(now)
+        now = succeeds(exchange, NEIGHBOUR, now) + LATE_S
