@@ -17,7 +17,8 @@ from drivers.derived import Placed, inputs, placed
 from drivers.formula import OPERATORS, Program
 from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.plan import AnyBlock, Block, link_cost, parts_of, plan_any
-from drivers.profile import Point, Profile, load_profile
+from drivers.point import Point
+from drivers.profile import Profile, load_profile
 from drivers.text.profile import TextPoint
 
 #: Above this share the bus cannot keep its intervals at all.

@@ -12,7 +12,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from drivers.meaning import AnyProfile, Meaning
-from drivers.profile import BIT_TABLES, Point, Profile
+from drivers.point import BIT_TABLES, Point
+from drivers.profile import Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.text.image import number_at
 from drivers.text.profile import TextPoint

@@ -8,7 +8,8 @@ from drivers.codec import Reading, Status, judged
 from drivers.formula import FormulaError, Program, evaluate, names_in
 from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.plan import AnyBlock
-from drivers.profile import Point, Profile
+from drivers.point import Point
+from drivers.profile import Profile
 from drivers.text.profile import TextPoint
 
 

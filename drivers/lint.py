@@ -9,7 +9,8 @@ from drivers import derived, golden
 from drivers.codec import EXACT
 from drivers.lint_registers import Check, Registers, lost_parts, without_lost_parts
 from drivers.meaning import AnyProfile, Derived, Meaning
-from drivers.profile import Point, Profile
+from drivers.point import Point
+from drivers.profile import Profile
 from drivers.scaling import decimals_of
 from drivers.text.profile import TextPoint, TextProfile
 

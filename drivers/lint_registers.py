@@ -3,7 +3,8 @@
 from collections.abc import Container, Iterator
 
 from drivers.codec import own_bits
-from drivers.profile import BIT_TABLES, Point, Profile
+from drivers.point import BIT_TABLES, Point
+from drivers.profile import Profile
 
 LAST_ADDRESS = 65535
 #: Each sentinel is a comparison per reading; no known device has more than eight.

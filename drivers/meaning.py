@@ -1,6 +1,6 @@
 """What every profile says, whatever protocol its device speaks: whose it is, and what each of its points means.
 
-How a point is found on the wire is the protocol's: `drivers.profile` for Modbus, `drivers.text.profile` for the
+How a point is found on the wire is the protocol's: `drivers.point` for Modbus, `drivers.text.profile` for the
 protocols that answer with text.
 """
 

@@ -14,7 +14,8 @@ from drivers.address import BusAddress
 from drivers.base import LinkCost, Request
 from drivers.formula import names_in
 from drivers.meaning import AnyProfile
-from drivers.profile import Point, Profile
+from drivers.point import Point
+from drivers.profile import Profile
 from drivers.text.plan import TextBlock, text_cost
 from drivers.text.profile import TextProfile
 

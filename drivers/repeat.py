@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from drivers.errors import ProfileError
 from drivers.formula import FormulaError, Program, compiled, evaluate, names_in
 from drivers.meaning import MAX_POINTS, Derived
-from drivers.profile import DerivedTemplate, Point, Profile, Repeat, Template
+from drivers.point import DerivedTemplate, Point, Repeat, Template
+from drivers.profile import Profile
 
 #: `{n}`, `{4 * n - 3}` in a text of a template.
 _PLACE = re.compile(r"\{([^{}]*)\}")

@@ -49,7 +49,7 @@ def decimals_of(number: float) -> int:
 
 @lru_cache(maxsize=1024)  # profiles share a few dozen scales; a simulator asks for them with every value
 def derive(*, scale: float, offset: float, pow2: int | None, decimals: int | None, coarse: bool) -> Scaling:
-    """The scaling of a point with these keys; see `drivers.profile.Point` for what each means.
+    """The scaling of a point with these keys; see `drivers.meaning.Meaning` for what each means.
 
     `coarse`: scale and offset do not tell how fine the value is (a float, a scale register).
     """

@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import settings
 
 from drivers.meaning import Derived
-from drivers.profile import Point, Profile
+from drivers.point import Point
+from drivers.profile import Profile
 
 #: Other work runs on the same machine: how long an example takes says nothing.
 untimed = settings(deadline=None)

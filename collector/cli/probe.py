@@ -155,7 +155,7 @@ def _request(text: str, unit: int) -> "Request":
     """A read as the user writes it. Raises click.BadParameter."""
     from drivers.base import Request
     from drivers.modbus.pdu import encode_read
-    from drivers.profile import FUNCTION_OF_TABLE
+    from drivers.point import FUNCTION_OF_TABLE
 
     match = _READ.fullmatch(text)
     hint = "write holding:3059+10, input:0, coil:16+8, discrete:0+4, or 40001+10 in the old counting"

@@ -181,7 +181,8 @@ def _point(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
 def _place(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
     """Where a point stands on the wire, and how it looks there."""
     from drivers.meaning import Derived
-    from drivers.profile import Point, Profile
+    from drivers.point import Point
+    from drivers.profile import Profile
     from drivers.text.profile import TextPoint
 
     if isinstance(point, Derived):

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from drivers.errors import ProfileError
 from drivers.lint import UNITS
 from drivers.meaning import MAX_POINTS
-from drivers.profile import REGISTERS_OF_TYPE, Profile, parse_profile
+from drivers.point import REGISTERS_OF_TYPE
+from drivers.profile import Profile, parse_profile
 
 #: Prefixed units of power and energy as the one that all profiles publish, and the factor to it.
 _PUBLISHED_UNIT = {

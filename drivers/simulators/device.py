@@ -2,7 +2,8 @@
 
 from drivers.codec import Reading, Status, Value, decode_point, encode_point, own_bits
 from drivers.derived import derive
-from drivers.profile import Point, Profile
+from drivers.point import Point
+from drivers.profile import Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
 from drivers.simulators.showing import plausible, shown

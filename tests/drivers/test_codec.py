@@ -13,7 +13,7 @@ from collector.decode import Decode
 from collector.inventory import _spec
 from collector.types import BlockSpec, Outcome, Quality, RawBatch
 from drivers.codec import Status, decode_point, encode_point, own_bits, raw_value, reorder
-from drivers.profile import REGISTERS_OF_TYPE
+from drivers.point import REGISTERS_OF_TYPE
 from tests.maps import a_point, a_profile, untimed
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")

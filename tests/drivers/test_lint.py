@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.lint import FIELD_SUFFIXES, UNITS, lint
-from drivers.profile import BIT_TABLES, load_profile
+from drivers.point import BIT_TABLES
+from drivers.profile import load_profile
 from drivers.simulators.quantities import UNITS as SIMULATED
 from tests.drivers.packaged import MODBUS, TEXT
 from tests.maps import a_point, a_profile, untimed
