@@ -42,12 +42,11 @@ TEXT_SAMPLES = {
 SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
 
 
-TEXT_LINES = ("raw+tcp", "pty")
+#: Every profile over a serial port, one of each protocol also through a serial server.
+TEXT_LINES = [*((name, "pty") for name in TEXT), *((name, "raw+tcp") for name in TEXT_SAMPLES)]
 
 
-@pytest.mark.parametrize(
-    ("name", "line"), [*over(("tcp", "rtu+tcp", "pty")), *((name, line) for name in TEXT for line in TEXT_LINES)]
-)
+@pytest.mark.parametrize(("name", "line"), [*over(("tcp", "rtu+tcp", "pty")), *TEXT_LINES])
 def test_every_planned_block_is_answered_and_every_point_is_what_the_device_shows(name, line, tmp_path):
     async def scenario():
         async with bench(line, name, tmp_path) as on:

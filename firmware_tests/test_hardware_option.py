@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+import pytest
+
 from drivers.simulators.faults import Fault
 from firmware_tests.bench import UNIT, bench
 
@@ -19,11 +21,12 @@ async def run_suite(*options):
     return process.returncode, output.decode()
 
 
-def test_a_sound_device_conforms_and_the_report_lists_its_points(tmp_path):
+@pytest.mark.parametrize("profile", [PROFILE, "megatec/q1"])
+def test_a_sound_device_conforms_and_the_report_lists_its_points(profile, tmp_path):
     async def scenario():
-        async with bench("pty", PROFILE, tmp_path) as on:
+        async with bench("pty", profile, tmp_path) as on:
             on.session.close()
-            code, output = await run_suite("--hardware", on.url, "--profile", PROFILE, "--unit", str(UNIT))
+            code, output = await run_suite("--hardware", on.url, "--profile", profile, "--unit", str(UNIT))
             assert code == 0, output
             assert "5 passed" in output
             for name, reading in on.device.readings().items():
