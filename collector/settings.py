@@ -239,6 +239,13 @@ def _protocol_findings(
         except ProfileError as error:
             key = f"bus[{i}].url"
             findings += [Finding(file, key, shown(bus["url"], key), *rest) for _, *rest in error.findings]
+        units = {str(device.get("unit", 1)) for device in devices if device.get("bus") == bus.get("name")}
+        alone = [profile for profile in profiles if isinstance(profile, AnyProfile) and profile.alone]
+        if alone and len(units) > 1:
+            reason = f"{len(units)} units on the line of a device that has no number: it would answer for all of them"
+            findings.append(
+                Finding(file, f"bus[{i}]", repr(bus.get("name")), reason, "give each a port and a bus of its own")
+            )
     return findings
 
 

@@ -134,6 +134,8 @@ class AnyProfile(Strict):
     own_questions: ClassVar[bool] = False
     #: numbers a unit may have on a line
     units: ClassVar[range] = range(256)
+    #: whether it has no number at all, and answers whatever is asked on its line
+    alone: ClassVar[bool] = False
 
     schema_version: Literal[1] = Field(alias="schema")
     protocol: str = "modbus"

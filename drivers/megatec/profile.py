@@ -71,6 +71,7 @@ class MegatecProfile(TextProfile):
     """One model of UPS."""
 
     echo_is_answer = True
+    alone = True
 
     protocol: Literal["megatec"]
     limits: MegatecLimits = MegatecLimits()

@@ -232,3 +232,13 @@ def test_two_protocols_on_one_bus_are_refused(tmp_path):
 def test_a_bus_of_unknown_profiles_is_told_only_of_them(tmp_path):
     text = TEXT_BUS.format(url="raw+tcp://10.0.0.9:4001", unit=1, profile="nobody/knows")
     assert [finding.key for finding in findings_of(tmp_path, text)] == ["device[0].profile"]
+
+
+def test_two_units_on_the_line_of_a_device_without_a_number_are_refused(tmp_path):
+    """The same UPS would answer for both."""
+    text = TEXT_BUS.format(url="serial:///dev/ttyUSB0?baud=2400", unit=1, profile="megatec/q1")
+    text += '[[device]]\nname = "p2"\nbus = "b1"\nunit = {}\nprofile = "megatec/online_q1"\n'
+    (finding,) = findings_of(tmp_path, text.format(2))
+    assert finding.key == "bus[0]"
+    assert "2 units on the line of a device that has no number" in finding.reason
+    assert len(load_settings(write(tmp_path, text.format(1))).device) == 2
