@@ -117,7 +117,7 @@ class YdtProfile(TextProfile):
             point._item = known.get(point.command, {}).get(_NUMBER.sub("[]", point.field))
 
     def question(self, command: YdtCommand, unit: int) -> bytes:
-        return self._question(command, unit, int(self.ydt1363.version, 16))
+        return self._question(command, unit, self._version)
 
     def framing(self, command: YdtCommand) -> Framing:
         return Delimited(end=EOI, start=bytes((self._soi_answer,)), longest=MAX_FRAME)
@@ -143,20 +143,22 @@ class YdtProfile(TextProfile):
             else:
                 fields[point.field] = int(fields.get(point.field) or 0) | int(float(value)) << point.bit
         info = layout.build(command.items, fields, self._counts(command, fields)).hex().upper().encode()
-        return seal(Frame(int(self.ydt1363.version, 16), unit, self._cid1, OK, info), self._soi_answer)
+        return seal(Frame(self._version, unit, self._cid1, OK, info), self._soi_answer)
 
     def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         try:
             asked = unseal(question, int(self.ydt1363.soi, 16))
         except WrongSum:
-            asked, code = Frame(0, unit, self._cid1, 0), WRONG_SUM
+            asked, code = Frame(self._version, unit, self._cid1, 0), WRONG_SUM
         except WrongLength:
-            asked, code = Frame(0, unit, self._cid1, 0), WRONG_LENGTH
+            asked, code = Frame(self._version, unit, self._cid1, 0), WRONG_LENGTH
         except BadFrame:
             return b""
         if asked.address != unit or asked.cid1 != self._cid1:
             return b""
-        said = Frame(int(self.ydt1363.version, 16), unit, self._cid1, CID2_INVALID if code is None else code)
+        if code is None:
+            code = CID2_INVALID if asked.version == self._version else VERSION_ERROR
+        said = Frame(self._version, unit, self._cid1, code)
         return seal(said, self._soi_answer)
 
     def mistakes(self) -> Iterator[Mistake]:
@@ -192,6 +194,10 @@ class YdtProfile(TextProfile):
             first = places.setdefault((point.command, point.field, point.bit), point.name)
             if first != point.name:
                 yield f"{key}.field", f"{point.place} is already {first}", "remove one"
+
+    @property
+    def _version(self) -> int:
+        return int(self.ydt1363.version, 16)
 
     @property
     def _cid1(self) -> int:

@@ -170,6 +170,7 @@ def test_a_simulated_device_refuses_as_the_standard_says():
     assert PROFILE.refusal(1, good.replace(b"FD", b"FE")) == answer("", code=2)
     assert PROFILE.refusal(1, good.replace(b"E002", b"E004")) == answer("", code=3)
     assert PROFILE.refusal(1, seal(Frame(0x20, 1, 0x40, 0x45, b"01"))) == answer("", code=4)
+    assert PROFILE.refusal(1, seal(Frame(0x21, 1, 0x40, 0x42, b"01"))) == answer("", code=1)
     assert PROFILE.refusal(2, good) == b""
     assert PROFILE.refusal(1, b"hello\r") == b""
 
