@@ -100,7 +100,8 @@ class Device(Strict):
     profile: str  #: vendor/model, see `collector profile list`
     #: between two reads; a profile may ask some of its points less often
     interval_s: Annotated[float, Field(ge=0.1, le=86400)] = 1.0
-    points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None  #: None: all of the profile
+    #: None: all of the profile; what derived ones are computed from comes along
+    points: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     timeout_s: Seconds | None = None  #: None: the bus's, else the profile's; the line's own time comes on top
     #: of a read that brought nothing, 2 s apart, before it waits for its interval again
     retries: Annotated[int, Field(ge=0, le=10)] = 3

@@ -162,7 +162,9 @@ def _point(profile: "AnyProfile", point: "Meaning") -> dict[str, Any]:
     scaling = point.scaling
     return {
         "name": point.name,
+        "publish_as": point.publish_as or point.name,
         "category": profile.category(point),
+        "tags": point.tags,
         **_place(profile, point),
         "mul": scaling.mul,
         "add": scaling.add,

@@ -134,6 +134,17 @@ def test_a_profile_gives_the_decoded_values_and_names_what_the_device_refuses():
     assert text.exit_code == 0
 
 
+def test_what_a_profile_derives_is_told_with_its_inputs(tmp_path):
+    from tests.cli.test_profile import FORMS
+
+    (tmp_path / "pdu.toml").write_text(FORMS)
+    words = {1: 0x3000, 20: 0xFFFF, **dict.fromkeys((*range(2, 20),), 0), 10: 25, 12: 17}
+    with tcp(memory(words)) as url:
+        facts = json.loads(run(url, "--profile", tmp_path / "pdu.toml", "--count", 1, "--json").stdout)
+    values = {row["point"]: row["value"] for row in facts["values"]}
+    assert values == {"slot": 3, "outlet_1_current": 2.5, "outlet_2_current": 1.7, "total": 4.2}
+
+
 def test_an_exception_is_an_answer():
     with tcp(refuse(2)) as url:
         result = run(url, "--count", 2)

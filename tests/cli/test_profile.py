@@ -140,3 +140,54 @@ def test_listing_loads_neither_numba_nor_the_table_printer_for_json():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+FORMS = """schema = 1
+[device]
+vendor = "Acme"
+model = "PDU"
+category = "power"
+source = "none"
+evidence = "doubtful"
+[[point]]
+name = "slot"
+table = "holding"
+address = 1
+type = "u16"
+bits = [12, 15]
+kind = "state"
+[[repeat]]
+count = 2
+stride = 2
+tag = "outlet"
+[[repeat.point]]
+name = "current"
+table = "holding"
+address = 10
+type = "s16"
+scale_register = 20
+unit = "A"
+range = [0, 100]
+[[derived]]
+name = "total"
+derive = "outlet_1_current + outlet_2_current"
+unit = "A"
+range = [0, 200]
+"""
+
+
+def test_show_tells_bits_scale_registers_outlets_and_formulas(tmp_path):
+    (tmp_path / "pdu.toml").write_text(FORMS)
+    shown = run("show", tmp_path / "pdu.toml").stdout
+    assert "u16[12:15]" in shown
+    assert "raw×10^sf A" in shown
+    assert "formula A" in shown
+    assert "total = outlet_1_current + outlet_2_current" in shown
+    facts = json.loads(run("show", tmp_path / "pdu.toml", "--json").stdout)
+    points = {point["name"]: point for point in facts["point"]}
+    assert list(points) == ["slot", "outlet_1_current", "outlet_2_current", "total"]
+    assert points["outlet_2_current"]["scale_register"] == 20
+    assert points["outlet_2_current"]["publish_as"] == "current"
+    assert points["outlet_2_current"]["tags"] == {"outlet": "2"}
+    assert points["total"]["derive"] == "outlet_1_current + outlet_2_current"
+    assert facts["points"] == 4

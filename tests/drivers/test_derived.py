@@ -10,8 +10,10 @@ from collector.inventory import _numbered, _spec
 from collector.types import BlockSpec, RawBatch
 from drivers.codec import Reading, Status, decode_point
 from drivers.derived import derive, placed
+from drivers.errors import ProfileError
 from drivers.lint import lint
-from drivers.plan import plan, split, tcp_cost
+from drivers.plan import plan, plan_any, split, tcp_cost
+from drivers.profile import parse_profile
 from tests.drivers.test_formula import formulas
 from tests.drivers.test_plan import FAST, SLOW
 from tests.maps import a_derived, a_point, a_profile, untimed
@@ -150,3 +152,68 @@ def test_the_kernel_computes_the_same_as_the_reference(text, data, keys):
         assert math.isnan(samples.value[at])
     else:
         assert samples.value[at] == float(expected.value)
+
+
+Q1 = """schema = 1
+protocol = "megatec"
+[device]
+vendor = "Acme"
+model = "U1"
+category = "ups"
+source = "a test"
+evidence = "doubtful"
+[[command]]
+name = "Q1"
+[[command]]
+name = "F"
+[[point]]
+name = "input_voltage"
+command = "Q1"
+field = "input_voltage"
+unit = "V"
+range = [0, 500]
+[[point]]
+name = "output_voltage"
+command = "Q1"
+field = "output_voltage"
+unit = "V"
+range = [0, 500]
+[[point]]
+name = "rated_voltage"
+command = "F"
+field = "rated_voltage"
+unit = "V"
+range = [0, 500]
+[[derived]]
+name = "boost"
+derive = "output_voltage - input_voltage"
+unit = "V"
+decimals = 1
+range = [-500, 500]
+"""
+
+
+def test_text_protocols_derive_from_the_values_of_one_command():
+    profile = parse_profile(Q1)
+    block = plan_any(profile, 1.0, FAST)[0]
+    ((mine,), _) = placed(profile, plan_any(profile, 1.0, FAST))
+    data = profile.ask("Q1", 1).read(b"(226.0 195.0 230.5 014 49.0 27.5 30.0 00001000\r")
+    found = {
+        name: decode_point(profile, profile.named(name), data, at)
+        for name, at in zip(block.points, block.offsets, strict=True)
+    }
+    assert derive(profile, found)["boost"] == (pytest.approx(4.5), Status.GOOD)
+    decode = Decode([_spec(profile, name, 1.0) for name in (*block.points, "boost")])
+    program = _numbered(mine.program, {name: k for k, name in enumerate(block.points)})
+    decode.set_blocks([BlockSpec("d", 1, 0, 0, block.count, 1.0, (0, 1), block.offsets, derived=((2, program),))])
+    one = np.ones(1, np.int64)
+    samples = decode(
+        RawBatch(np.frombuffer(data, np.uint8), np.zeros(1, np.int32), one - 1, one, np.zeros(1, np.uint8))
+    )
+    assert samples.value[2] == pytest.approx(4.5)
+    assert plan_any(profile, 1.0, FAST, ["boost", "input_voltage", "output_voltage"])[0].points == block.points
+
+
+def test_values_of_two_commands_cannot_be_computed_with():
+    with pytest.raises(ProfileError, match="in the answers of several commands"):
+        parse_profile(Q1.replace("- input_voltage", "- rated_voltage"))
