@@ -9,6 +9,7 @@ from drivers import derived, golden
 from drivers.codec import EXACT
 from drivers.lint_registers import Check, Registers, lost_parts, without_lost_parts
 from drivers.meaning import AnyProfile, Derived, Meaning
+from drivers.names import unit_of
 from drivers.point import Point
 from drivers.profile import Profile
 from drivers.scaling import decimals_of
@@ -172,9 +173,13 @@ def _range(point: Meaning) -> Check:
 
 def _words(point: Meaning) -> Check:
     """Unit and symbols."""
+    shared = unit_of(point.name)
     if point.unit not in UNITS:
         close = {unit.lower(): unit for unit in UNITS}.get(point.unit.lower())
         yield "unit", f"{point.unit!r} is not in the vocabulary", f"write {close}" if close else "see docs/profiles.md"
+    elif point.unit and shared not in (None, point.unit):
+        hint = "scale it, so that one chart shows the devices of all vendors, or call it otherwise"
+        yield "unit", f"is {point.unit}, but {point.name} is in {shared or 'no unit'} in every profile", hint
     if (point.is_state or point.is_text) and point.unit:
         yield "unit", "a state, bool or string has no unit", "leave it out"
     if point.kind == "state" and point.is_float:

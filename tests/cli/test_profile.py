@@ -56,6 +56,25 @@ def test_list_shows_ours_and_the_sites_and_survives_a_broken_one(site):
     assert "2 mistakes" in shown
 
 
+def names_of(result):
+    return {row["name"] for row in json.loads(result.stdout)}
+
+
+def test_list_takes_words_and_a_category(site):
+    assert names_of(run("list", "Schneider", "iem", "--json")) == {"schneider/iem3x50", "schneider/iem3x55"}
+    cooling = names_of(run("list", "--category", "cooling", "--json"))
+    assert "vertiv/liebert_crv" in cooling
+    assert "eastron/sdm630" not in cooling
+    assert names_of(run("list", "m7", "--json", "--profiles", site)) == {"acme/m7"}
+
+
+def test_list_of_nothing_says_so_and_fails():
+    result = run("list", "nobody")
+    assert result.exit_code == 1
+    assert "collector profile list" in result.stderr
+    assert json.loads(run("list", "nobody", "--json").stdout) == []
+
+
 def test_the_table_in_the_documentation_is_the_one_that_the_command_prints(site):
     table = run("list", "--markdown", "--profiles", site / "none").stdout.strip()
     document = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
@@ -191,3 +210,16 @@ def test_show_tells_bits_scale_registers_outlets_and_formulas(tmp_path):
     assert points["outlet_2_current"]["tags"] == {"outlet": "2"}
     assert points["total"]["derive"] == "outlet_1_current + outlet_2_current"
     assert facts["points"] == 4
+
+
+def test_check_tells_which_mistakes_nobody_would_notice(tmp_path):
+    file = tmp_path / "m9.toml"
+    file.write_text(BROKEN.replace("u8", "u16").replace("Volt", "V"))
+    result = run("check", "--mutants", file)
+    assert result.exit_code == 0
+    assert "mistakes would be noticed" in result.stdout
+    assert "not: point[a].address: 10 → 9" in result.stdout
+    assert "more; --json has all" in result.stdout
+    told = json.loads(run("check", "--mutants", "--json", file).stdout)[0]["mutants"]
+    assert told["total"] == sum(told["noticed"].values()) + len(told["survivors"])
+    assert {"key": "point[b].unit", "change": "V → mV"} in told["survivors"]

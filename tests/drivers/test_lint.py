@@ -121,6 +121,8 @@ MISTAKES = [
     ({"rollover": 100.0}, "rollover"),
     ({"rollover": 65537.0, "kind": "counter"}, "rollover"),
     ({"rollover": 6553.7, "kind": "counter", "scale": 0.1}, "rollover"),
+    ({"name": "power_a", "unit": "W"}, "unit"),
+    ({"name": "power_factor", "unit": "%"}, "unit"),
     ({"name": "gateway"}, "name"),
     ({"name": "time"}, "name"),
 ]

@@ -33,7 +33,7 @@ table = "holding"
 address = 102
 type = "s16"
 scale_register = "outlet_{n}_exponent"
-unit = "W"
+unit = "kW"
 range = [0, 4000]
 [[repeat.point]]
 name = "exponent"

@@ -77,7 +77,7 @@ type = "u16"
 scale = 0.1
 unit = "V"
 [[point]]
-name = "energy_import"
+name = "energy_counted"
 table = "holding"
 address = 120
 type = "u64"
@@ -156,7 +156,7 @@ def test_points_show_what_they_mean_in_the_hall():
     assert sum(shown[f"power_l{n}"] for n in (1, 2, 3)) == pytest.approx(1000 * hall.it_kw, abs=20)
     assert shown["voltage_l1"] == pytest.approx(hall.phase_v(1), abs=0.06)
     assert shown["voltage_l1_l2"] == pytest.approx(math.sqrt(3) * 230, rel=0.03)
-    assert shown["energy_import"] == pytest.approx(1000 * hall.energy_kwh["it"], rel=1e-6)
+    assert shown["energy_counted"] == pytest.approx(1000 * hall.energy_kwh["it"], rel=1e-6)
     assert shown["current_l3"] * shown["voltage_l1"] == pytest.approx(1000 * hall.it_kw / 3 / 0.98, rel=0.1)
     assert (shown["model"], shown["state"], shown["running"], shown["alarm"]) == ("M1", 3, True, False)
     assert (shown["fan_on"], shown["leak"], shown["flags"]) == (True, False, 8)
@@ -178,7 +178,7 @@ def test_values_move_with_the_hall_and_counters_only_upwards():
     hall.advance(hall.time_s + 120)
     after = values(device)
     assert after["power"] != before["power"]
-    assert after["energy_import"] > before["energy_import"]
+    assert after["energy_counted"] > before["energy_counted"]
     assert after["model"] == before["model"]
 
 
