@@ -38,6 +38,8 @@ table = "holding"
 address = 2
 type = "u32"
 category = "energy"
+kind = "counter"
+rollover = 4294967296
 [[point]]
 name = "mode"
 table = "holding"

@@ -32,7 +32,7 @@ from collector.poll.unit import Breaker, Standing, Unit
 from collector.publish import Uplink
 from collector.settings import Bus, Device, Gateway, Settings
 from collector.settings import Uplink as UplinkSettings
-from collector.types import PointSpec, Quality, Row, Samples, WindowRows
+from collector.types import Counted, PointSpec, Quality, Row, Samples, WindowRows
 from tests.spool_rows import a_spool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -262,9 +262,6 @@ def an_hour_of_readings(now_ns: int) -> list[Row]:
     rows = [(MAINS, now_ns - s * S, 150.0, Quality.GOOD) for s in range(600, 0, -10)]
     rows += [(IT, now_ns - s * S, 100.0, Quality.GOOD) for s in range(600, 299, -10)]
     rows += [(IT, now_ns - 290 * S, np.nan, Quality.COMM_ERROR)]
-    for s in range(85_000, 0, -1000):
-        rows += [(MAINS_KWH, now_ns - s * S, 1e6 - 0.003 * s, Quality.GOOD)]
-        rows += [(IT_KWH, now_ns - s * S, 5e5 - 0.002 * s, Quality.GOOD)]
     batch = samples(rows)
     minute = now_ns // (60 * S)
     windows = [
@@ -273,6 +270,14 @@ def an_hour_of_readings(now_ns: int) -> list[Row]:
             *(np.array([150.0, 100.0]) for _ in range(4)), np.array([60, 30], np.int32), np.array([60, 60], np.int32),
         )
         for m in range(1, 51)
+    ]  # fmt: skip
+    windows += [  # of energies that ran over in between
+        WindowRows(
+            60, np.array([MAINS_KWH, IT_KWH], np.int32), np.full(2, (minute - m) * 60 * S),
+            *(np.array([1e6, 5e5]) for _ in range(4)), *(np.array([60, 60], np.int32) for _ in range(2)),
+            Counted(np.array([0.3, 0.2]), np.array([np.nan, 1.0 if m == 7 else np.nan])),
+        )
+        for m in range(1, 1001)
     ]  # fmt: skip
     encode = Encode(POINTS, city="sz", site="ft1", gateway="gw1", spool_id="0b7d6e21", boot_id="5f0c91aa")
     return encode(batch, np.ones(len(batch), np.bool_), windows, 1)
@@ -299,6 +304,10 @@ def test_the_queries_shown_answer_what_they_promise(influxd):
     assert {device: rows[0][1] for device, rows in of_due.items()} == {"meter-mains": 100.0, "meter-it": 50.0}
     assert of_hour["meter-mains"][0][1] == pytest.approx(100 * 50 / 60)
 
+    [counted] = (ask(query) for query in asked.pop("Energy of a day"))
+    assert {device: rows[0][1] for device, rows in counted.items()} == {
+        "meter-mains": pytest.approx(300), "meter-it": pytest.approx(200),
+    }  # fmt: skip
     energy, power = (ask(query) for query in asked.pop("PUE"))
     assert energy[""][0][1] == pytest.approx(1.5)
     assert {pue for _, pue in power[""] if pue is not None} == {1.5}

@@ -61,6 +61,31 @@ async def test_the_books_balance_whatever_the_line_brings(tmp_path):
         assert sum(site.encoded) == len(site.published())
 
 
+async def test_a_rebooted_meter_is_flagged_and_what_it_counted_is_never_negative(tmp_path):
+    """A counter that runs over, then falls silent and begins anew, as after a power cut of the device."""
+    shown = [2**32 - 100]
+
+    def count(link):
+        shown[0] = (shown[0] + 7) % 2**32
+        link.answer(registers(counter=shown[0]))
+
+    async with hall(tmp_path, units=1, windows_s=(5,)) as site:
+        await site.go(30, count)
+        before = shown[0]
+        assert before < 1000, "it ran over"
+        await site.go(8, lambda link: None)
+        shown[0] = 0
+        await site.go(30, count)
+        ended = shown[0]
+        await site.go(10, lambda link: None)
+        published = site.published()
+    told = {key[1:]: value for key, value in published.items() if key[1] in ("counter_delta", "counter_resets")}
+    deltas = [value for (field, _), value in told.items() if field == "counter_delta"]
+    assert min(deltas) >= 0
+    assert sum(deltas) == (before + 2**32 - (2**32 - 100 + 7)) + (ended - 7)
+    assert [value for (field, _), value in told.items() if field == "counter_resets"] == [1]
+
+
 async def test_what_arrives_beyond_the_bound_of_one_tick_is_dropped_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline_module, "INTAKE_MIN_BYTES", 1000)
     monkeypatch.setattr(pipeline_module, "INTAKE_MAX_BYTES", 1000)
