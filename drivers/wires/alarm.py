@@ -123,12 +123,18 @@ class Alarms:
         due = []
         while waiting and (waiting[0][0] <= now or waiting[0][2].at != waiting[0][0]):
             due.append(heapq.heappop(waiting))
-        for at, _, alarm in due:
-            if alarm.at == at:
-                alarm.at = NEVER
-                alarm.ring()
-        if self._fd >= 0:
-            self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
+        due.reverse()
+        try:
+            while due:
+                at, _, alarm = due.pop()
+                if alarm.at == at:
+                    alarm.at = NEVER
+                    alarm.ring()
+        finally:  # what one line raises must not silence the others
+            for entry in due:
+                heapq.heappush(waiting, entry)
+            if self._fd >= 0:
+                self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
 
     def _learn(self, late_s: float) -> None:
         if late_s <= 0.0:

@@ -106,3 +106,20 @@ async def test_the_lateness_of_the_machine_is_learned_and_no_alarm_rings_early_f
     assert 0.0 < alarms._lead_s <= LONGEST_LEAD_S
     assert max(early) == 0.0
     alarms.close()
+
+
+async def test_what_one_alarm_raises_does_not_silence_the_others():
+    alarms, rung, told = Alarms(time.monotonic), [], []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+
+    def fail() -> None:
+        raise RuntimeError("a bug in one line")
+
+    now = time.monotonic()
+    alarms.alarm(fail).set(now)
+    alarms.alarm(lambda: rung.append("due with it")).set(now)
+    alarms.alarm(lambda: rung.append("later")).set(now + 0.005)
+    await until(lambda: len(rung) == 2)
+    assert rung == ["due with it", "later"]
+    assert [str(error) for error in told] == ["a bug in one line"]
+    alarms.close()
