@@ -113,6 +113,8 @@ def show(name: str, search: tuple[Path, ...], as_json: bool) -> None:
             click.echo(f"{point['name']}: " + ", ".join(f"{value} {text}" for value, text in point["symbols"].items()))
         if "derive" in point:
             click.echo(f"{point['name']} = {point['derive']}")
+    for line in facts.questions(profile):
+        click.echo(line)
     for caveat in profile.device.caveats:
         click.echo(f"! {caveat}")
     click.echo(f"{facts.evidence(profile)}\n{facts.load(profile)}")

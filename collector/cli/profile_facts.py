@@ -99,9 +99,26 @@ def reads(profile: "AnyProfile") -> dict[str, Any]:
     found = {}
     for line, cost in lines.items():
         blocks = plan_any(profile, 1.0, cost)
-        seconds = sum(cost.of(b.question(1)) / b.every for b in blocks)
+        asked = [(block.question(1), block.every) for block in blocks]
+        seconds = sum(cost.of(question) / every for question, every in asked if question.line_bytes)
         found[line] = {"blocks": len(blocks), "mean_s_per_interval": round(seconds, 4)}
     return found
+
+
+def questions(profile: "AnyProfile") -> list[str]:
+    """All that is ever sent to a device with a text protocol, as it is sent to unit 1."""
+    from drivers.ascii.octets import show
+    from drivers.text.profile import TextProfile
+
+    if not isinstance(profile, TextProfile):
+        return []
+    asked = [profile.ask(command.name, 1) for command in profile.command]
+    return [
+        f"{each.name} asks unit 1: {show(each.question)}"
+        if each.question
+        else f"{each.name} is not asked: the device sends it by itself; it holds for {each.patience_s:g} s"
+        for each in asked
+    ]
 
 
 def load(profile: "AnyProfile") -> str:

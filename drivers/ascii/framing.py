@@ -1,5 +1,6 @@
 """What stands around the text of a question and of an answer, and how the end of an answer is known. Pure bytes."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,8 +11,11 @@ from drivers.meaning import Strict
 
 #: The longest answer known here has some 700 bytes; at 9600 baud this takes a second.
 MAX_BYTES = 1024
-#: Bytes of one frame come closer than this: at 300 baud every 33 ms, through a serial server in lumps of 0.1 s.
+#: Bytes of one frame come closer than this, also through a serial server that sends them in lumps.
 QUIET_S = 0.5
+#: An answer that was asked for is judged sooner when it is damaged: whatever still comes of it is thrown away before
+#: the next question. At 300 baud bytes come every 33 ms.
+ASKED_QUIET_S = 0.1
 #: A start inside a frame may be what noise left of an earlier one, or belong to the body: with a checksum so many are
 #: tried, from the last one on. Without a checksum the last one counts.
 MAX_RESTARTS = 8
@@ -201,3 +205,21 @@ class Framing(Envelope):
         except ValueError:
             return 0
         return size if size is None or 0 < size <= self.longest else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The framing of an answer to a question."""
+
+    framing: Framing
+
+    @property
+    def longest(self) -> int:
+        return self.framing.longest
+
+    @property
+    def quiet_s(self) -> float:
+        return ASKED_QUIET_S if self.framing.idle_s is None else self.framing.idle_s
+
+    def find(self, data: bytes, *, silent: bool) -> tuple[int, int] | None:
+        return self.framing.find(data, silent=silent)

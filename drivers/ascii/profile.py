@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from drivers.ascii.framing import Envelope, Framing
+from drivers.ascii.framing import Asked, Envelope, Framing
 from drivers.ascii.layout import Layout, Place, read, write
 from drivers.ascii.octets import show
 from drivers.ascii.question import body_of, names_unit, unit_of
@@ -44,6 +44,13 @@ class AsciiPoint(TextPoint, Place):
     @property
     def wire_type(self) -> str:
         return self.type
+
+    @property
+    def place(self) -> str:
+        where = f"field {self.field}" if self.field is not None else self.group or f"{self.at or 0}+{self.size}"
+        group = "" if self.item is None else f"{self.item}: "
+        bits = "" if self.part is None else f".{self.bit}" if self.bits is None else f".{self.bits[0]}-{self.bits[1]}"
+        return f"{group}{where}{bits}"
 
     @property
     def raw_limits(self) -> tuple[int, int] | None:
@@ -83,8 +90,9 @@ class AsciiProfile(TextProfile):
     def question(self, command: AsciiCommand, unit: int) -> bytes:
         return self.send.seal(body_of(command.ask, unit)) if command.ask else b""
 
-    def framing(self, command: AsciiCommand) -> Framing:
-        return command.receive or self.receive
+    def framing(self, command: AsciiCommand) -> Framing | Asked:
+        received = command.receive or self.receive
+        return Asked(received) if command.ask else received
 
     def read(self, command: AsciiCommand, unit: int, frame: bytes) -> Mapping[str, Raw]:
         return read(command, self._body(command, unit, frame), self._places[command.name])
@@ -99,7 +107,9 @@ class AsciiProfile(TextProfile):
             return b""
         places = self._places[command.name]
         _, body = min(known, key=lambda k: sum((values.get(name) is None) != (k[0][name] is None) for name in places))
-        return self.framing(command).seal(body_of(command.begins, unit) + write(command, body, places, values))
+        return (command.receive or self.receive).seal(
+            body_of(command.begins, unit) + write(command, body, places, values)
+        )
 
     def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         if not self.refusals:
@@ -116,7 +126,7 @@ class AsciiProfile(TextProfile):
             line_bytes=asked.line_bytes if command.ask else 0,
             names_unit=self.tells_unit,
             patience_s=command.max_age_s or 0.0,
-            marked=bool(self.framing(command).start),
+            marked=bool((command.receive or self.receive).start),
         )
         return replace(asked, read=partial(self._unless_pushed, asked.read, unit)) if command.ask else asked
 
@@ -147,7 +157,7 @@ class AsciiProfile(TextProfile):
 
     def _body(self, command: AsciiCommand, unit: int, frame: bytes) -> bytes:
         """What the answer carries behind its begin. Raises BadFrame, OtherUnit, Refused."""
-        framing = self.framing(command)
+        framing = command.receive or self.receive
         whole = framing.whole(frame)
         if not framing.sound(whole):
             raise BadFrame(f"has another start, end or checksum: {show(frame)}")

@@ -19,7 +19,7 @@ refusals = ["?{addr:02X}"]
 
 [device]
 vendor = "test"
-model = "all in one"
+model = "all-in-one"
 category = "environment"
 source = "made up"
 evidence = "doubtful"
