@@ -45,6 +45,8 @@ REOPEN_MIN_S = 1.0
 REOPEN_MAX_S = 60.0
 #: Likewise for a port of this machine, where an attempt costs nobody anything: a replugged adapter is back within 5 s.
 REOPEN_PORT_MAX_S = 4.0
+#: Whether a line may go to the express is looked at so often: it costs a look at each of its units and reads.
+ENROL_EVERY_S = 1.0
 #: Weight of a new round trip in the running mean.
 RTT_WEIGHT = 0.1
 
@@ -78,6 +80,7 @@ class Bus:
         "_around",
         "_cost",
         "_deadlines",
+        "_enrol_at",
         "_express",
         "_in_flight",
         "_intake",
@@ -120,6 +123,7 @@ class Bus:
         self._wakes = around.wakes
         self._express = around.express
         self._lent = False  # to the express
+        self._enrol_at = 0.0
         self._next_sweep = around.next_sweep
         self._schedule = Schedule()
         self._reads: dict[int, Read] = {}
@@ -182,6 +186,7 @@ class Bus:
         if not self._lent:
             return b""
         self._lent = False
+        self._enrol_at = self._mono() + ENROL_EVERY_S
         number, self._sent_at, transaction = self._express.release(self)
         for waiting in self.live_reads:
             if waiting.number != number:
@@ -381,6 +386,8 @@ class Bus:
         """Send the most urgent read, or sleep until one is due."""
         if self._in_flight is not None or not self.is_open:
             return
+        if now >= self._enrol_at and self._enrol(now):
+            return
         while (read := self._schedule.next_due(now)) is not None:
             unit = read.unit
             if unit.standing is Standing.DOWN and now < unit.probe_at:
@@ -393,15 +400,19 @@ class Bus:
             return
         self._deadlines[self.index] = NEVER
         self._wake_at(min(self._schedule.wake_at(), self._listening.next_at()))
-        if self._is_regular() and self._express.enrol(self):
-            self._lent = True
-            self._schedule.clear()
 
-    def _is_regular(self) -> bool:
-        """Whether all is well on this line, so that nothing but good answers is to be expected."""
+    def _enrol(self, now: float) -> bool:
+        """Leave the line to the express if nothing but good answers is to be expected on it."""
+        self._enrol_at = now + ENROL_EVERY_S
+        reads = self.live_reads
         if any(unit.failures or unit.standing is not Standing.UP for unit in self.units):
             return False
-        return all(not read.strikes and read.at == read.due for read in self.live_reads)
+        if any(read.strikes or read.at != read.due for read in reads) or not self._express.enrol(self):
+            return False
+        self._lent = True
+        self._schedule.clear()
+        self._wake_at(min(read.due for read in reads))
+        return True
 
     def _wake_at(self, at: float) -> None:
         self._wakes[self.index] = at

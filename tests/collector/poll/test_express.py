@@ -95,7 +95,8 @@ class Hall:
     async def well(self):
         """Until every line is served by the express and is quiet."""
         for _ in range(200):
-            if self.lent == len(self.urls) and not self.in_flight:
+            quiet = not self.in_flight and self.express._wakes.min() > self.clock.mono()
+            if quiet and self.lent == len(self.urls):
                 return
             await self.second()
         pytest.fail(f"{self.lent} of {len(self.urls)} lines are on the express")
