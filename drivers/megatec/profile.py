@@ -39,13 +39,18 @@ class MegatecPoint(TextPoint):
 
     @property
     def place(self) -> str:
-        return f"{self.command} {self.field}"
+        return self.field
 
     @property
     def column(self) -> fields.Field | None:
         """Where it stands; None: nowhere, or it follows from other values."""
         layout = LAYOUTS.get(self.command)
         return layout.field_of(self.field) if layout is not None else None
+
+    @property
+    def wire_type(self) -> str:
+        kind = self.column.kind if self.column is not None else "number"
+        return {"text": "string", "flags": "bool"}.get(kind, kind)
 
     @property
     def is_float(self) -> bool:
