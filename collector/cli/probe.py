@@ -34,7 +34,7 @@ _MAX_FRAMES = 1000
 @click.option("--profile", "profile_name", help="Decode with this profile, e.g. eastron/sdm630, or a .toml file.")
 @click.option(
     "--protocol",
-    type=click.Choice(["megatec"]),
+    type=click.Choice(["megatec", "ydt1363"]),
     help="Ask every question of this protocol, to find out which profile fits.",
 )
 @click.option("--read", "reads", multiple=True, metavar="TABLE:ADDRESS+COUNT", help="Registers or bits to read.")
@@ -71,6 +71,7 @@ def command(
     Example:  collector probe tcp://192.0.2.7 --unit 3 --read holding:3059+10
               collector probe "serial:///dev/ttyUSB0?baud=9600&parity=E" --profile eastron/sdm630
               collector probe "serial:///dev/ttyUSB0?baud=2400" --protocol megatec
+              collector probe "serial:///dev/ttyUSB0?baud=9600" --protocol ydt1363 --unit 1
               collector probe serial:///dev/ttyUSB0 --listen 30
     """
     from collector.cli.dialects import ask_everything
@@ -89,7 +90,7 @@ def command(
     if protocol:
         if profile_name or reads:
             raise click.UsageError("--protocol asks everything there is: leave --profile and --read out")
-        raise SystemExit(ask_everything(url, timeout_s, trace, frames, as_json=as_json))
+        raise SystemExit(ask_everything(url, protocol, unit, timeout_s, trace, frames, as_json=as_json))
     try:
         address = parse_bus(url)
         profile = load_profile(profile_name, [SITE_PROFILES]) if profile_name else None

@@ -19,8 +19,9 @@ MAX_INFO = 4095
 MAX_FRAME = MIN_FRAME + MAX_INFO
 _HEAD = 12  #: characters of VER, ADR, CID1, CID2 and LENGTH
 
+GET_VERSION, GET_ADDRESS, GET_MAKER = 0x4F, 0x50, 0x51
 #: The standard's own commands that only read.
-READS = frozenset({0x41, 0x42, 0x43, 0x44, 0x46, 0x47, 0x4D, 0x4F, 0x50, 0x51})
+READS = frozenset({0x41, 0x42, 0x43, 0x44, 0x46, 0x47, 0x4D, GET_VERSION, GET_ADDRESS, GET_MAKER})
 #: Remote control, set parameters, set clock; 94H and 95H set the limits of batteries.
 WRITES = frozenset({0x45, 0x48, 0x49, 0x4E, 0x94, 0x95})
 #: The makers' own. What one of them does only its maker knows, so a profile lists those that read.

@@ -15,6 +15,8 @@ from drivers.text.profile import MAX_COMMANDS, Mistake, TextCommand, TextLimits,
 from drivers.ydt1363 import layout
 from drivers.ydt1363.frame import (
     EOI,
+    GET_ADDRESS,
+    GET_VERSION,
     MAX_FRAME,
     READS,
     VENDOR,
@@ -156,7 +158,9 @@ class YdtProfile(TextProfile):
             return b""
         if asked.address != unit or asked.cid1 != self._cid1:
             return b""
-        if code is None:
+        if code is None and asked.code in (GET_VERSION, GET_ADDRESS):
+            code = OK  # whoever asks: the answer is in VER and ADR
+        elif code is None:
             code = CID2_INVALID if asked.version == self._version else VERSION_ERROR
         said = Frame(self._version, unit, self._cid1, code)
         return seal(said, self._soi_answer)

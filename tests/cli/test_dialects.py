@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from collector.cli.probe import command
 from drivers.megatec import discover
+from drivers.simulators.site import Place, Site
+from drivers.ydt1363 import discover as ydt_discover
 from tests.cli.test_probe import in_background
 from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 
@@ -74,3 +76,35 @@ def test_what_cannot_be_asked_is_said(arguments, code, message):
     result = CliRunner().invoke(command, [*arguments, "--protocol", "megatec"])
     assert result.exit_code == code
     assert message in result.output
+
+
+def run_ydt(profile, unit, path, *options):
+    @asynccontextmanager
+    async def served():
+        site = Site(seed=7)
+        try:
+            yield site.open_pty([Place("device", "bus", unit, profile)], path / "ttySIM", None)
+        finally:
+            site.close()
+
+    with in_background(served) as url:
+        fast = url.replace("baud=9600", "baud=115200")
+        arguments = [fast, "--protocol", "ydt1363", "--unit", str(unit), "--timeout", "0.1", *options]
+        return CliRunner().invoke(command, arguments)
+
+
+def test_a_device_of_yd_t_1363_is_named_with_the_profile_that_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(ydt_discover, "LATE_S", 0.0)
+    result = run_ydt("vertiv/liebert_gxe", 1, tmp_path)
+    assert result.exit_code == 0
+    assert "Present    yes: UPS (CID1 2AH), version 21H\n" in result.output
+    assert "Identity   Liebert GX" in result.output
+    assert "Refused    41, 46, 47, 4D (RTN 04H: it does not know the command)\n" in result.output
+    assert result.output.splitlines()[-1].endswith("--unit 1 --profile vertiv/liebert_gxe")
+
+
+def test_the_same_of_yd_t_1363_as_one_object(tmp_path, monkeypatch):
+    monkeypatch.setattr(ydt_discover, "LATE_S", 0.0)
+    found = json.loads(run_ydt("vertiv/liebert_gxe", 1, tmp_path, "--json").output)
+    assert (found["present"], found["cid1"], found["profiles"]) == (True, "2A", ["vertiv/liebert_gxe"])
+    assert set(found["answers"]) == {"42", "43", "44", "4F", "50", "51"}
