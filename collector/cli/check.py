@@ -86,7 +86,7 @@ def _plan(inventory: Any) -> dict[str, Any]:
 
 
 def _warnings(inventory: Any) -> list[str]:
-    """What will not work as things are, and is no reason to stand still: the files of secure lines."""
+    """What will not or may not work as things are, and is no reason to stand still."""
     from drivers.errors import LinkUnavailable
     from drivers.modbus.tls import client_context
 
@@ -97,6 +97,15 @@ def _warnings(inventory: Any) -> list[str]:
                 client_context(bus.address.tls)
         except LinkUnavailable as error:
             found.append(f"bus {bus.name}: {error}")
+    shares: dict[Any, list[Any]] = {}
+    for bus in inventory.buses:
+        shares.setdefault(bus.address, []).append(bus)
+    for address, buses in shares.items():
+        load = sum(bus.load for bus in buses)
+        if address.baud and load > 1:
+            found.append(
+                f"bus {buses[0].name}: all its units on one line would need {load:.0%} of it; are there several?"
+            )
     return found
 
 

@@ -182,6 +182,18 @@ def test_a_certificate_that_cannot_be_used_is_told_and_stops_nothing(tmp_path):
     assert json.loads(check(EXAMPLES / "rtu-bus.toml", "--json").stdout)["warnings"] == []
 
 
+def test_units_that_only_several_lines_behind_a_gateway_could_carry_are_told(tmp_path):
+    gateway = SENSOR_LINE.format(baud=9600, interval_s=0.1).replace(
+        "serial:///dev/ttyUSB0?baud=9600", "tcp://192.0.2.7?{}"
+    )
+    both = json.loads(check(write(tmp_path, gateway.format("baud=4800&pipeline=2") + UPLINK), "--json").stdout)
+    assert [bus["name"] for bus in both["buses"]] == ["line", "line/2"]
+    assert all(bus["load"] < 1 for bus in both["buses"])
+    total = sum(bus["load"] for bus in both["buses"])
+    assert both["warnings"] == [f"bus line: all its units on one line would need {total:.0%} of it; are there several?"]
+    assert check(write(tmp_path, gateway.format("baud=4800") + UPLINK)).returncode == 2, "one after the other: refused"
+
+
 def test_a_plan_without_devices_or_without_anybody_to_deliver_to_is_refused(tmp_path):
     done = check(write(tmp_path, ""))
     assert done.returncode == 2
