@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from drivers.errors import ProfileError
 from drivers.lint import UNITS
 from drivers.meaning import MAX_POINTS
+from drivers.names import unit_of
 from drivers.point import REGISTERS_OF_TYPE
 from drivers.profile import Profile, parse_profile
 
@@ -30,7 +31,24 @@ _KEYS = (
     *("name", "table", "address", "type", "order", "bit", "bits", "registers", "scale", "offset", "scale_register"),
     *("decimals", "unit", "kind", "symbols", "invalid", "every", "note"),
 )
-_NAME_LENGTH = 64
+#: What a profile means without the key.
+_DEFAULTS: dict[str, Any] = {"scale": 1, "offset": 0, "unit": "", "note": ""}
+#: Of names as they are taken; a number or an ending that keeps two apart still fits into the 64 of a field.
+_NAME_LENGTH = 44
+#: What a point is called further whose name promises a unit that the source does not give.
+UNIT_UNKNOWN = "_unit_unknown"
+_UNIT_TODO = (
+    f"TODO: names that end in {UNIT_UNKNOWN} promise a unit without it; give the point its unit, then its name."
+)
+#: (unit, the shared one) → factor
+_FACTORS = {
+    ("min", "s"): 60,
+    ("h", "s"): 3600,
+    ("mV", "V"): 0.001,
+    ("kV", "V"): 1000,
+    ("mA", "A"): 0.001,
+    ("bar", "kPa"): 100,
+}
 #: Rounds of leaving out what the linter refuses. Mistakes of form hide those of content, so two or three are usual.
 _ROUNDS = 10
 _FINDING = re.compile(r"point\[([^\]]+)\]\.")
@@ -75,21 +93,24 @@ class Draft:
         if shared is not None:
             self.leave(where, f"shares registers with {shared}, which stands before it")
             return
-        taken = self._free(name, f"{keys.get('table', 'point')}_{keys.get('address', 0)}")
+        called, known = settled(plain_name(name, f"{keys.get('table')}_{keys.get('address')}"), unit, keys)
+        taken = self._free(called)
         note = [name] if name != taken else []
-        known = published_unit(unit)
         if unit and known is None:
             note.append(f"unit {unit}")
-            self.caveats.append(
-                f"TODO: {taken} has the unit {shown(unit)} in the source, which is not in the vocabulary."
-            )
-        elif known is not None:
+            self.caveats.append(f"TODO: {taken} has the unit {shown(unit)} in the source, which the vocabulary lacks.")
+        elif called.endswith(UNIT_UNKNOWN) and _UNIT_TODO not in self.caveats:
+            self.caveats.append(_UNIT_TODO)
+        if known is not None:
             keys["unit"], factor = known
-            keys["scale"] = _product(keys.get("scale"), factor)
+            keys |= {key: _product(keys.get(key), _DEFAULTS[key], factor) for key in ("scale", "offset")}
         if keys.get("note"):
             note.append(str(keys["note"]))
-        keys["note"] = printable(", ".join(note)) or None
-        self.points[taken] = {"name": taken, **{key: value for key, value in keys.items() if value is not None}}
+        keys["note"] = printable(", ".join(note))
+        self.points[taken] = {
+            "name": taken,
+            **{key: value for key, value in keys.items() if value != _DEFAULTS.get(key)},
+        }
         self._where[taken] = where
         self._taken |= dict.fromkeys(_places(keys), taken)
 
@@ -118,13 +139,11 @@ class Draft:
         nothing = [("(file)", "holds no register that a profile can name", "is it the right format?")]
         raise ProfileError(self.source, [(*line, "") for line in left_out] or nothing)
 
-    def _free(self, name: str, otherwise: str) -> str:
-        """`name` as a field may be called, and not yet taken."""
-        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[: _NAME_LENGTH - 5]
-        plain = plain if re.match(r"[a-z]", plain) else f"{otherwise}_{plain}".rstrip("_")
-        free, n = plain, 2
+    def _free(self, name: str) -> str:
+        """`name`, or where it is taken with the next free number."""
+        free, n = name, 2
         while free in self.points:
-            free, n = f"{plain}_{n}", n + 1
+            free, n = f"{name}_{n}", n + 1
         return free
 
     def _toml(self, vendor: str, model: str, category: str, points: Iterable[Mapping[str, Any]]) -> str:
@@ -138,6 +157,26 @@ class Draft:
         for point in points:
             lines += ["", "[[point]]", *(f"{key} = {literal(point[key])}" for key in _KEYS if key in point)]
         return "\n".join(lines) + "\n"
+
+
+def plain_name(name: str, otherwise: str) -> str:
+    """`name` as a field may be called; `otherwise` stands in front of what does not begin with a letter."""
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:_NAME_LENGTH]
+    return plain if re.match(r"[a-z]", plain) else f"{otherwise}_{plain}".rstrip("_")
+
+
+def settled(name: str, unit: str | None, keys: Mapping[str, Any]) -> tuple[str, tuple[str, float] | None]:
+    """Name, unit and factor to it. A name that profiles share keeps its unit, or the point is called otherwise."""
+    known = published_unit(unit)
+    shared = unit_of(name)
+    number = keys["type"] not in ("bool", "string") and keys.get("kind") != "state"
+    said = "" if known is None else known[0]
+    if shared in (None, said) or not number:
+        return name, known
+    factor = _FACTORS.get((said, shared or ""))
+    if known is not None and factor is not None:
+        return name, (shared or "", known[1] * factor)
+    return name + (UNIT_UNKNOWN if known is None else f"_in_{plain_name(said, 'no_unit')}"), known
 
 
 def published_unit(unit: str | None) -> tuple[str, float] | None:
@@ -189,7 +228,7 @@ def _places(keys: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(keys["table"], keys["address"] + k) for k in range(length)]
 
 
-def _product(scale: float | None, factor: float) -> float | int | None:
-    """Scale times factor without the dust of binary fractions; None for 1."""
-    exact = float(f"{(1 if scale is None else scale) * factor:.12g}")
-    return None if exact == 1 else int(exact) if exact.is_integer() and abs(exact) < 1e15 else exact
+def _product(number: float | None, otherwise: float, factor: float) -> float | int:
+    """`number`, or `otherwise` for None, in the other unit, without the dust of binary fractions."""
+    exact = float(f"{(otherwise if number is None else number) * factor:.12g}")
+    return int(exact) if exact.is_integer() and abs(exact) < 1e15 else exact

@@ -81,3 +81,27 @@ def test_any_text_is_written_as_toml_reads_it(text):
 def test_any_name_and_unit_of_a_source_give_a_sound_profile(name, unit):
     result = finished(a_draft("a", name, unit=unit))
     assert result.profile.point[0].name == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "called", "unit", "scale"),
+    [
+        ("Voltage_A", "V", "voltage_a", "V", 1),
+        ("voltage_a", "mV", "voltage_a", "V", 0.001),
+        ("runtime_left", "min", "runtime_left", "s", 60),
+        ("power", "W", "power", "kW", 0.001),
+        ("power", None, "power_unit_unknown", "", 1),
+        ("load_a", "V", "load_a_in_v", "V", 1),
+        ("spindle", None, "spindle", "", 1),
+    ],
+)
+def test_a_name_that_profiles_share_keeps_its_unit_or_the_point_is_called_otherwise(name, said, called, unit, scale):
+    result = finished(a_draft(name, unit=said))
+    point = result.profile.point[0]
+    assert (point.name, point.unit, point.scale) == (called, unit, scale)
+    assert any("_unit_unknown" in caveat for caveat in result.profile.device.caveats) == ("unknown" in called)
+
+
+def test_an_offset_goes_into_the_other_unit_with_the_scale():
+    point = finished(a_draft("power", unit="W", scale=2, offset=-500)).profile.point[0]
+    assert point.scaling.published(1000) == 1.5

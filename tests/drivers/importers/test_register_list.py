@@ -1,4 +1,5 @@
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,10 @@ def test_hostile_tables_give_a_profile_or_a_profile_error():
         with contextlib.suppress(ProfileError):
             imported(data.decode("utf-8", "replace"))
     assert imported(REGISTER_LIST).profile.point
+
+
+def test_the_table_in_the_documentation_is_taken_over_whole():
+    document = (Path(__file__).resolve().parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    table = "reference,type,name" + document.split("  reference,type,name", 1)[1].split("```")[0].replace("\n  ", "\n")
+    result = imported(table)
+    assert (list(points(result)), result.left_out) == (["voltage_l1", "power", "door_open"], ())
