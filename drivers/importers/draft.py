@@ -107,10 +107,8 @@ class Draft:
         if keys.get("note"):
             note.append(str(keys["note"]))
         keys["note"] = printable(", ".join(note))
-        self.points[taken] = {
-            "name": taken,
-            **{key: value for key, value in keys.items() if value != _DEFAULTS.get(key)},
-        }
+        said = {key: value for key, value in keys.items() if value not in (None, _DEFAULTS.get(key))}
+        self.points[taken] = {"name": taken, **said}
         self._where[taken] = where
         self._taken |= dict.fromkeys(_places(keys), taken)
 

@@ -55,7 +55,7 @@ def test_every_line_that_is_not_taken_over_is_told_with_the_reason():
 
 
 def test_an_order_is_taken_from_the_command_line_but_never_guessed():
-    text = "reference,type,name\n40001,float,Power\n"
+    text = "reference,type,name,unit\n40001,float,Power,kW\n"
     with pytest.raises(ProfileError, match="order of its words is not given"):
         imported(text)
     assert points(imported(text, "CDAB"))["power"].order == "CDAB"

@@ -60,7 +60,7 @@ def test_the_request_style_is_taken_over():
         "label": ("input", 5, "string", None, 1),
         "remote": ("coil", 0, "bool", None, 1),
         "alarm": ("coil", 1, "bool", None, 1),
-        "power": ("holding", 300, "f32", "ABCD", 1),  # Telegraf's own default of register and byte order
+        "power_unit_unknown": ("holding", 300, "f32", "ABCD", 1),  # Telegraf's own default of register and byte order
     }
     assert reasons(result) == {"odd": "a profile has no signed number of eight bits"}
     assert keys(result, "bit")["running"] == (5,)
