@@ -47,11 +47,13 @@ QGS = {
 #: NUT says VA, we kVA.
 IN_THOUSANDS = ("ups.power.nominal",)
 NAMES = {"device.mfr": "vendor", "device.model": "model", "ups.firmware": "firmware", "device.serial": "serial"}
-#: NUT's protocol → the profile for the same UPS, and which of its points each of NUT's variables is.
-SAME = {
-    "megatec": ("megatec/q1", Q1),
-    "q1": ("megatec/q1", {name: point for name, point in Q1.items() if not name.endswith("nominal")}),
-    "voltronic-qs": (
+#: NUT's protocol, the profile for the same UPS, and which of its points each of NUT's variables is.
+SAME = [
+    ("megatec", "megatec/q1", Q1),
+    ("megatec", "megatec/online_q1", {**Q1, "battery.voltage": "battery_cell_voltage"}),
+    ("q1", "megatec/q1", {name: point for name, point in Q1.items() if name not in RATINGS}),
+    (
+        "voltronic-qs",
         "voltronic/qs",
         {
             **{name: point for name, point in Q1.items() if name not in ("input.frequency", *RATINGS)},
@@ -59,8 +61,8 @@ SAME = {
             **{name.replace("input", "output"): point for name, point in RATINGS.items()},
         },
     ),
-    "voltronic": ("voltronic/qgs", QGS),
-}
+    ("voltronic", "voltronic/qgs", QGS),
+]
 REGULATION = {0: None, 1: "TRIM", 2: "BYPASS", 3: "BOOST"}
 
 
@@ -107,10 +109,9 @@ async def both(on, protocol, folder, **changed):
     return theirs, round_.readings
 
 
-@pytest.mark.parametrize("protocol", SAME)
-def test_nut_reads_what_the_collector_reads(protocol, tmp_path):
+@pytest.mark.parametrize(("protocol", "profile", "points"), SAME, ids=[f"{each[0]}-{each[1]}" for each in SAME])
+def test_nut_reads_what_the_collector_reads(protocol, profile, points, tmp_path):
     async def scenario():
-        profile, points = SAME[protocol]
         async with bench("pty", profile, tmp_path) as on:
             theirs, ours = await both(on, protocol, tmp_path)
             assert differences(theirs, ours, points) == {}
