@@ -266,3 +266,14 @@ def test_a_modbus_profile_may_be_anybodys_because_it_can_only_read(tmp_path):
     path = written(tmp_path, packaged.read_text(encoding="utf-8"))
     path.chmod(0o666)
     assert load_profile(str(path)).protocol == "modbus"
+
+
+def test_the_example_of_the_documentation_is_a_profile():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    example = page.split("## Any other device on a serial line")[1].split("```toml\n")[1].split("```")[0]
+    device = TEXT[TEXT.index("[device]") : TEXT.index("[send]")]
+    answer = summed(b">+0023.4+0005.6").decode().replace("\r", "\\r")
+    golden = f'[[golden]]\nunit = 10\nrequest = "#0A94\\r"\nresponse = "{answer}"\norigin = "computed"\n'
+    profile = parse_profile(f"{example}\n{device}\n{golden}expect = {{ temperature = 23.4 }}\n", "the example")
+    with pytest.raises(Refused):
+        profile.ask("values", 10).read(summed(b"?0A"))
