@@ -131,9 +131,9 @@ class Alarms:
                     alarm.at = NEVER
                     alarm.ring()
         finally:  # what one line raises must not silence the others
-            for entry in due:
-                heapq.heappush(waiting, entry)
             if self._fd >= 0:
+                for entry in due:
+                    heapq.heappush(waiting, entry)
                 self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
 
     def _learn(self, late_s: float) -> None:
