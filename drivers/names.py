@@ -26,8 +26,8 @@ _STEMS = {
 _UNIT_OF = {stem: unit for unit, stems in _STEMS.items() for stem in stems}
 #: Where it is measured, and the how manieth of these.
 _PLACES = (
-    r"(?:(?:rated|peak|min|max|input|output|bypass|battery|cell|charge|discharge|mains|generator|bus|ambient|supply|return|remote|outdoor"
-    r"|inlet|outlet|branch|breaker|loop)_(?:[0-9]{1,3}_)?)*"
+    r"(?:(?:rated|peak|min|max|input|output|bypass|battery|cell|charge|discharge|mains|generator|bus|inlet|outlet|branch"
+    r"|breaker|loop|ambient|supply|return|remote|outdoor)_(?:[0-9]{1,3}_)?)*"
 )
 _WHICH = r"(?:_(?:[abcn]|ab|bc|ca|ll|ln|avg|min|max|lowest|highest|[tq][1-4]|[0-9]{1,3}))*"
 _SHARED = re.compile(rf"{_PLACES}({'|'.join(sorted(_UNIT_OF, key=len, reverse=True))}){_WHICH}")
