@@ -18,6 +18,8 @@ from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 def _no_time_to_wake(monkeypatch):
     for name in ("SETTLE_S", "GAP_S", "LATE_S"):
         monkeypatch.setattr(discover, name, 0.0)
+    for name in ("GAP_S", "LATE_S"):
+        monkeypatch.setattr(ydt_discover, name, 0.0)
 
 
 def run(ups, path, *options):
@@ -93,8 +95,7 @@ def run_ydt(profile, unit, path, *options):
         return CliRunner().invoke(command, arguments)
 
 
-def test_a_device_of_yd_t_1363_is_named_with_the_profile_that_fits(tmp_path, monkeypatch):
-    monkeypatch.setattr(ydt_discover, "LATE_S", 0.0)
+def test_a_device_of_yd_t_1363_is_named_with_the_profile_that_fits(tmp_path):
     result = run_ydt("vertiv/liebert_gxe", 1, tmp_path)
     assert result.exit_code == 0
     assert "Present    yes: UPS (CID1 2AH), version 21H\n" in result.output
@@ -103,8 +104,7 @@ def test_a_device_of_yd_t_1363_is_named_with_the_profile_that_fits(tmp_path, mon
     assert result.output.splitlines()[-1].endswith("--unit 1 --profile vertiv/liebert_gxe")
 
 
-def test_the_same_of_yd_t_1363_as_one_object(tmp_path, monkeypatch):
-    monkeypatch.setattr(ydt_discover, "LATE_S", 0.0)
+def test_the_same_of_yd_t_1363_as_one_object(tmp_path):
     found = json.loads(run_ydt("vertiv/liebert_gxe", 1, tmp_path, "--json").output)
     assert (found["present"], found["cid1"], found["profiles"]) == (True, "2A", ["vertiv/liebert_gxe"])
     assert set(found["answers"]) == {"42", "43", "44", "4F", "50", "51"}
