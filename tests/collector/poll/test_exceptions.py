@@ -1,12 +1,14 @@
 """What each Modbus exception code means for the read, the unit, the line and the neighbours: one row per code."""
 
+from dataclasses import replace
+
 import pytest
 
 from collector.poll.bus import REFUSED_RETRY_S, RETRY_S
 from collector.poll.schedule import SILENT_BLOCK_MAX_S
 from collector.poll.unit import Standing
 from collector.types import BlockSpec, Outcome
-from drivers.errors import DeviceException
+from drivers.errors import DeviceException, Refused
 from tests.collector.poll.test_poller import Hall, answer
 
 INTERVAL_S = 10.0
@@ -116,3 +118,25 @@ def test_a_read_that_is_refused_for_good_is_told_once(caplog):
     hall.go(3 * REFUSED_RETRY_S, refusing(2))
     assert len(asked(hall)) == 3
     assert [r.levelname for r in caplog.records if "asking rarely" in r.getMessage()] == ["WARNING"]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 5, 10, 11, 0xE0])
+@pytest.mark.parametrize(("retryable", "expected"), [(True, BACK_OFF), (False, RARELY)])
+def test_the_codes_of_a_text_protocol_are_its_own_and_mean_what_its_driver_says(code, retryable, expected):
+    _, often, _ = expected
+    hall = Hall(units=2, interval_s=INTERVAL_S)
+    calls = []
+    hall.bus._around = replace(hall.bus._around, split=lambda number: calls.append(number) or [])
+
+    def reply(link):
+        if (link.in_flight.unit, link.in_flight.address) == (1, 0):
+            link.fail(Refused(code, f"RTN {code:02X}H", retryable=retryable))
+        else:
+            link.answer()
+
+    hall.go(WATCHED_S, reply)
+    assert len(asked(hall)) in often
+    assert calls == [], "a command cannot be taken apart"
+    sick, _ = hall.bus.units
+    assert sick.standing is Standing.UP, "no gateway speaks for it"
+    assert sick.last_error == f"RTN {code:02X}H"
