@@ -62,21 +62,17 @@ class TextExchange:
     def next_at(self) -> float | None:
         """When to call `transmit` (while `waiting`) or `silence`; None: only bytes can change anything."""
         if self.waiting:
-            speaks = self.asked is not None and self.asked.question
-            return self._busy_until + self._gap_s if speaks else float("-inf")
+            return self._busy_until + self._gap_s
         if self.asked is not None and self._received_at is not None:
             return self._received_at + self.asked.framing.quiet_s
         return None
 
     def transmit(self, now: float) -> bytes:
-        """The bytes to write now; b"": none, only listen. What was received must have been given to `received`."""
+        """The bytes to write now. What was received must have been given to `received`."""
         assert self.asked is not None
         question = self._revised.get(self.asked, self.asked.question)
-        if question:
-            self._discard()
-            self._busy_until = now + len(question) * self._character_s
-        else:
-            self._skip_frames(self.asked, silent=now - self._busy_until >= self.asked.framing.quiet_s)
+        self._discard()
+        self._busy_until = now + len(question) * self._character_s
         self._overdue.pop(self.asked.unit, None)
         self._echo = b"" if self.asked.echo_is_answer else question
         self._transmitted = True
@@ -97,7 +93,7 @@ class TextExchange:
             self._bound(MAX_UNASKED)
             return outcome
         most = 2 * self.asked.framing.longest + len(self.asked.question)
-        if self._received_bytes > most and self.asked.question:
+        if self._received_bytes > most:
             unit = self.asked.unit
             self._forget(now)
             return BadFrame(f"more than {most} bytes and no answer of unit {unit} among them: something babbles")
@@ -206,12 +202,6 @@ class TextExchange:
         self.strays += len(self._buffer)
         self._buffer.clear()
 
-    def _skip_frames(self, command: Command, *, silent: bool) -> None:
-        """What a unit said before it was listened to is no reading of now; a frame that is still coming may be one."""
-        while (place := command.framing.find(bytes(self._buffer), silent=silent)) is not None:
-            self.late += 1
-            del self._buffer[: place[1]]
-
     def _bound(self, most: int) -> None:
         surplus = len(self._buffer) - most
         if surplus > 0:
@@ -226,7 +216,7 @@ class TextExchange:
     def _forget(self, now: float) -> None:
         """Give the question in flight up; if it was transmitted, its answer may still come."""
         assert self.asked is not None
-        if self._transmitted and self.asked.question:
+        if self._transmitted:
             until = max(now, self._transmitted_at + self._timeout_s) + self._late_s
             self._overdue[self.asked.unit] = until, self.asked
         self._done()

@@ -164,8 +164,6 @@ class TextLink:
 
     def _transmit(self, now: float) -> None:
         question = self._exchange.transmit(now)
-        if not question:
-            return
         if self._trace is not None:
             self._trace("tx", question)
         self._wire.write(question)

@@ -210,33 +210,6 @@ def test_one_question_at_a_time():
         exchange.start(ask(2))
 
 
-def test_who_speaks_by_itself_is_listened_to_and_never_asked():
-    exchange = line()
-    command = ask(listens=True, names_unit=False)
-    exchange.start(command)
-    assert exchange.next_at() == float("-inf")
-    assert exchange.transmit(0.0) == b""
-    assert number(exchange.received(b"1=5;", 0.5)) == 5
-    assert exchange.ready_at(1) == 0.0
-
-
-def test_what_a_unit_said_before_it_was_listened_to_is_no_reading_of_now_but_half_a_line_is():
-    exchange = line()
-    exchange.received(b"1=5;1=", 0.0)
-    exchange.start(ask(listens=True, names_unit=False))
-    exchange.transmit(0.01)
-    assert exchange.late == 1
-    assert number(exchange.received(b"6;", 0.02)) == 6
-
-
-def test_silence_of_one_who_speaks_by_itself_leaves_nothing_outstanding():
-    exchange = line()
-    exchange.start(ask(listens=True))
-    exchange.transmit(0.0)
-    exchange.expire(5.0)
-    assert exchange.ready_at(1) == 0.0
-
-
 @pytest.mark.parametrize("step", [1, 7, 4096])
 def test_hostile_bytes_end_in_an_outcome_or_nothing_and_a_perfect_answer_succeeds_after_them(step):
     exchange, now = line(), 0.0

@@ -9,6 +9,7 @@ import pytest
 
 from drivers.address import TextLine, parse_bus
 from drivers.errors import BadFrame, LinkLost, LinkUnavailable
+from drivers.text.framing import QUIET_S
 from drivers.text.link import TextLink
 from tests.drivers.modbus.line import Recorder
 from tests.drivers.text.dialect import ask, number
@@ -195,3 +196,55 @@ def test_a_port_that_cannot_be_opened_or_goes_away_is_lost():
 def test_the_time_of_a_command_is_that_of_its_characters_both_ways_and_the_gap():
     with a_link(gap_s=0.1) as (link, _, _):
         assert link.cost.of(ask()) == pytest.approx(0.1 + 10 * 10 / 115200)
+
+
+def heard_by(link, *commands):
+    """What `link` hears of `commands`, as it comes: (name, number)."""
+    heard = []
+    link.listen(commands, lambda command, data: heard.append((command.name, number(data))))
+    return heard
+
+
+def test_what_a_device_says_by_itself_is_told_also_while_it_is_asked_something():
+    async def scenario():
+        with a_link() as (link, wire, sink):
+            heard = heard_by(link, ask(2, "A", listens=True))
+            await opened(link, sink)
+            await asyncio.sleep(2 * QUIET_S)  # so that the first line is known to be whole
+            wire.owner.wire_received(b"2=1;")
+            link.send(ask(1))
+            await transmitted(wire)
+            wire.owner.wire_received(b"2=2;1=17;2=3;")
+            assert number(await sink.next()) == 17
+            assert heard == [("A", 1), ("A", 2), ("A", 3)]
+
+    asyncio.run(scenario())
+
+
+def test_after_each_opening_the_first_half_of_a_line_is_no_reading():
+    async def scenario():
+        with a_link() as (link, wire, sink):
+            heard = heard_by(link, ask(2, "A", listens=True))
+            for _ in range(2):
+                await opened(link, sink)
+                wire.owner.wire_received(b"2=1;2=2;")  # the first may be the end of 12=1
+                wire.owner.wire_lost(LinkLost("unplugged"))
+                assert isinstance(await sink.next(), LinkLost)
+            assert heard == [("A", 2), ("A", 2)]
+
+    asyncio.run(scenario())
+
+
+def test_a_line_that_falls_silent_in_the_middle_of_a_frame_begins_anew():
+    async def scenario():
+        with a_link() as (link, wire, sink):
+            heard = heard_by(link, ask(2, "A", listens=True))
+            await opened(link, sink)
+            await asyncio.sleep(2 * QUIET_S)
+            wire.owner.wire_received(b"2=1")
+            await asyncio.sleep(3 * QUIET_S)
+            wire.owner.wire_received(b"2=7;")
+            assert heard == [("A", 7)]
+            assert link.strays == 3
+
+    asyncio.run(scenario())
