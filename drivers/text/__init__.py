@@ -8,7 +8,8 @@ the answer a device would give (for simulators and tests), and its own lint. Eve
     framing.py    where a frame begins and ends among what a line delivers
     command.py    a question to one unit, with what finds and reads its answer
     exchange.py   one line as a state machine without clock or port: gaps, echoes, damage, late answers
-    link.py       the same on a real wire and in real time
+    listener.py   what devices say without being asked
+    link.py       both on a real wire and in real time
     image.py      numbers and texts as the register image that everything behind a link understands
     profile.py    what a profile of any dialect has; planning and golden frames
 

@@ -8,7 +8,7 @@ from drivers.text.framing import Framing
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`question` as it goes over the line; b"": it is never asked, the unit says it by itself (`drivers.text.listener`).
+    """`question` as it goes over the line; b"": it is not asked, the unit says it by itself (`drivers.text.listener`).
 
     `read` turns a whole frame into the command's register image. It raises OtherUnit for a sound answer of another
     unit, BadFrame for what is no answer to this question, and Refused when the device said no.
