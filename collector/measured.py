@@ -5,11 +5,14 @@ an hour ago. A unit whose answers take much longer than planned for a whole minu
 seems to be: then its profile is wrong about it, or its address hides a slow line.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from drivers.address import BusAddress
+
+log = logging.getLogger(__name__)
 
 #: How far back the load of a line looks.
 WINDOW_S = 60.0
@@ -50,6 +53,7 @@ class Measured:
         self._plans = {unit.device: (unit, bool(bus.address.baud)) for bus in plans for unit in bus.units}
         self._looks: deque[tuple[float, Mapping[str, float]]] = deque([(began, {})], MAX_LOOKS)
         self._slow_since: dict[str, float] = {}
+        self._told: set[str] = set()  # whose slowness is in the journal
 
     def loads(self, now: float, busy_s: Mapping[str, float]) -> dict[str, float]:
         """Share of the last minute (or since the start) in which each line was in use. `busy_s`: since the start."""
@@ -72,12 +76,21 @@ class Measured:
         serial line, and one behind a gateway is as likely.
         """
         found = []
+        for device in self._slow_since.keys() - rtt_s.keys():  # silent: begins anew when it answers
+            del self._slow_since[device]
         for device, rtt in rtt_s.items():
             plan, serial = self._plans[device]
             excess = rtt - plan.read_s
             if excess < SLOW_LEAST_S or rtt < SLOW_FACTOR * plan.read_s:
                 self._slow_since.pop(device, None)
+                if device in self._told:
+                    self._told.remove(device)
+                    log.info("%s: as quick as predicted again, %.0f ms per read", device, 1000 * rtt)
             elif now - self._slow_since.setdefault(device, now) >= SLOW_AFTER_S:
+                if device not in self._told:
+                    self._told.add(device)
+                    text = "%s: takes %.0f ms per read where %.0f ms were predicted"
+                    log.warning(text, device, 1000 * rtt, 1000 * plan.read_s)
                 found.append(
                     {
                         "device": device,

@@ -75,9 +75,25 @@ def test_a_unit_that_is_slow_for_a_minute_is_named_with_the_turnaround_that_expl
     assert slow == {"device": "m1", "rtt_ms": 130.0, "predicted_ms": 50.0, "turnaround_ms": 100}
 
 
+def test_the_journal_is_told_once_and_when_it_is_over(caplog):
+    caplog.set_level("INFO")
+    subject = measured()
+    told(subject, 600, lambda now: {"m1": 0.130})
+    told(subject, 700, lambda now: {"m1": 0.05}, begin=601)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "m1: takes 130 ms per read where 50 ms were predicted"),
+        ("INFO", "m1: as quick as predicted again, 50 ms per read"),
+    ]
+
+
 def test_one_quick_look_in_the_minute_is_enough_to_say_nothing():
     """A burst of the longest reads drives the mean up for a while."""
     assert told(measured(), 600, lambda now: {"m1": 0.05 if now % 50 == 0 else 0.3}) == []
+
+
+def test_a_unit_that_fell_silent_begins_anew_when_it_answers():
+    assert told(measured(), 90, lambda now: {} if now == 45 else {"m1": 0.3}) == []
+    assert told(measured(), 110, lambda now: {} if now == 45 else {"m1": 0.3}) != []
 
 
 def test_what_is_twice_as_slow_but_only_by_milliseconds_is_no_news():
