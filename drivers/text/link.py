@@ -12,6 +12,9 @@ from drivers.text.listener import Heard, Listener
 from drivers.text.plan import text_cost
 from drivers.wires.base import Trace, Wire
 
+#: After bytes came, the wire rests for so long: how long a text will be is not known, and each byte that wakes the
+#: process costs more than all the work on the frame. Less than a tenth of what a device takes to answer.
+REST_S = 0.005
 #: An owner's timer may fire this much too early.
 _TIMER_SLACK_S = 0.001
 
@@ -49,6 +52,7 @@ class TextLink:
         )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
+        self._resting: asyncio.TimerHandle | None = None
         self._open = False
         self._heard = False  # any byte since the wire was opened
         self._listener: Listener | None = None
@@ -101,6 +105,9 @@ class TextLink:
         self._open = False
         self._exchange.reset(self._mono())
         self._cancel_timer()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self._wire.close()
 
     def wire_opened(self) -> None:
@@ -118,6 +125,9 @@ class TextLink:
             self._tell(self._listener.received(data, self._mono()))
         self._report(self._exchange.received(data, self._mono()))
         self._arm()
+        if self._open and self._resting is None and not self._wire.remote:
+            self._wire.rest()
+            self._resting = asyncio.get_running_loop().call_later(REST_S, self._rested)
 
     def wire_lost(self, error: LinkError) -> None:
         self._drop(error)
@@ -129,6 +139,10 @@ class TextLink:
             self._listener.join(self._mono())
         self._sink.opened()
         self._arm()
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._wire.listen()
 
     def _drop(self, error: LinkError) -> None:
         self.close()

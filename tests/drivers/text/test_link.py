@@ -23,6 +23,7 @@ class Wire:
     def __init__(self, *, remote=False):
         self.subject, self.remote = "the wire", remote
         self.written, self.waiting, self.is_open = [], b"", False
+        self.modes = []
 
     def attach(self, owner):
         self.owner = owner
@@ -33,6 +34,12 @@ class Wire:
 
     def write(self, frame):
         self.written.append(frame)
+
+    def rest(self):
+        self.modes.append("rest")
+
+    def listen(self):
+        self.modes.append("listen")
 
     def waiting_bytes(self):
         held, self.waiting = self.waiting, b""
@@ -100,6 +107,26 @@ def test_a_link_that_is_closed_while_its_port_settles_opens_nothing():
             await asyncio.sleep(0.05)
             assert not wire.is_open
             assert sink.events == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("remote", "modes"), [(False, ["rest", "listen"]), (True, [])])
+def test_a_port_that_brought_bytes_rests_a_little_and_is_listened_to_again(remote, modes):
+    """Each byte would wake the process; behind a serial server they come in segments anyway."""
+
+    async def scenario():
+        with a_link(remote=remote) as (link, wire, sink):
+            await opened(link, sink)
+            link.send(ask())
+            await transmitted(wire)
+            for byte in b"1=17":
+                wire.owner.wire_received(bytes((byte,)))
+            assert wire.modes == modes[:1]
+            await asyncio.sleep(0.05)
+            assert wire.modes == modes
+            wire.owner.wire_received(b";")
+            assert number(await sink.next()) == 17
 
     asyncio.run(scenario())
 
