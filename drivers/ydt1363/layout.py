@@ -45,6 +45,7 @@ class Item(Strict):
     names: tuple[Name, ...] = ()
     length: Annotated[int, Field(ge=1, le=250)] | None = None  #: bytes of a text, version or skip
     null: bool = True  #: False: 20H in all its bytes is a number like any other
+    usual: Annotated[int, Field(ge=0, le=0xFFFF)] | None = None  #: what a simulated device says where no point stands
     count: Name | None = None
     repeat: Name | None = None
     times: Annotated[int, Field(ge=1, le=MAX_GROUPS)] | None = None
@@ -209,7 +210,7 @@ def _build(items: tuple[Item, ...], values: Mapping[str, Raw], counts: Mapping[s
         if item.type == "skip":
             parts.append(bytes(item.size))
         if item.type is not None:
-            parts += [octets_of(item, values.get(prefix + name)) for name in item.names]
+            parts += [octets_of(item, values.get(prefix + name, item.usual)) for name in item.names]
             continue
         number = item.times or 0
         if item.count is not None:
