@@ -26,6 +26,9 @@ QUIET_S = 0.05
 #: next request leaves t3.5 after it: half a character, and never less than the process may be woken late.
 EARLY_CHARACTERS = 0.5
 EARLY_S = 0.000_15
+#: When an answer is complete at the first look, the next look is earlier by this share of what the unit was thought to
+#: need: too early costs one more look, too late costs time of the line.
+TOO_LATE_SHARE = 0.25
 #: While nobody is asked, what comes is late or babble: it is looked at this often, or each byte of it would wake us.
 IDLE_LOOK_S = 0.02
 #: A shorter sleep saves nothing: the byte in between costs one wake-up, and so does the look after it.
@@ -136,9 +139,10 @@ class RtuExchange:
         if isinstance(outcome, memoryview) and asked is not None:
             if len(data) == self._missing:  # they followed at once on what was seen before, however late we look
                 end = min(now, self._latest_end)
-            # complete at the first look: it may have been so before
-            early_s = 0.0 if self._missing else self._character_s
-            self._turnarounds.saw(asked.unit, end - self._shortest_end - early_s)
+            turnaround_s = end - self._shortest_end
+            if not self._missing:  # complete at the first look: it may have been so for long
+                turnaround_s -= max(self._character_s, TOO_LATE_SHARE * turnaround_s)
+            self._turnarounds.saw(asked.unit, turnaround_s)
         self._busy_until = max(self._busy_until, end)
         if asked is None:
             self.look_at = now + IDLE_LOOK_S

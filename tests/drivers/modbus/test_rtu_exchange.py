@@ -346,3 +346,19 @@ def test_hostile_bytes_end_in_an_outcome_or_nothing_and_a_perfect_answer_succeed
         if outcome is None:
             exchange.expire(now)
         now = succeeds(exchange, NEIGHBOUR, now) + LATE_S
+
+
+def test_a_unit_that_got_quicker_is_looked_at_in_time_after_a_few_answers():
+    """The first looks come too late and find the whole answer: each makes the next one earlier."""
+    exchange, now = line(), NOW
+    for turnaround_s in [0.8] * 200 + [0.02] * 20:
+        now = ask(exchange, ASK, now)
+        ready = now + SHORTEST_S + turnaround_s
+        looks = exchange.look_at
+        if looks < ready:
+            exchange.received(answer_to(ASK)[:-1], max(looks, ready - CHARACTER_S / 2))
+            assert exchange.received(answer_to(ASK)[-1:], ready) == data_of(ASK)
+        else:
+            assert exchange.received(answer_to(ASK), looks) == data_of(ASK)
+        now = max(ready, looks)
+    assert looks < ready
