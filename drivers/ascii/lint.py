@@ -48,7 +48,7 @@ _COMMANDS = tuple((re.compile(begin), what) for begin, what in COMMANDS)
 def mistakes(profile: "AsciiProfile") -> Iterator[Mistake]:
     """(key, reason, hint) of everything that is wrong in the keys of this protocol."""
     found = [*_envelopes(profile), *_commands(profile), *_points(profile)]
-    yield from found or _unproved(profile)
+    yield from found or [*_unproved(profile), *_ambiguous(profile)]
 
 
 def _envelopes(profile: "AsciiProfile") -> Iterator[Mistake]:
@@ -86,6 +86,15 @@ def _unproved(profile: "AsciiProfile") -> Iterator[Mistake]:
         if not own or (not command.ask and command.name not in profile.known and len(own) < _listened(profile)):
             hint = "the answer of a device proves the places, and a simulated device answers like it"
             yield f"command[{command.name}]", "has no golden frame", hint
+
+
+def _ambiguous(profile: "AsciiProfile") -> Iterator[Mistake]:
+    """Answers that could as well be something that the device says by itself: they would be read twice."""
+    for i, golden in enumerate(profile.golden):
+        with suppress(ValueError):
+            if golden.request and profile.is_pushed(golden.unit, golden.bytes_of(golden.response)):
+                hint = "make the layout of the command without ask stricter, with a pattern or words"
+                yield f"golden[{i}].response", "also fits a line that the device sends by itself", hint
 
 
 def _listened(profile: "AsciiProfile") -> int:

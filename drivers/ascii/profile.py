@@ -100,16 +100,20 @@ class AsciiProfile(TextProfile):
     def answer(self, command: AsciiCommand, unit: int, values: Mapping[str, Raw]) -> bytes:
         """A golden answer with other values in it, one that lacks what they lack; b"" when there is none.
 
-        Where a place cannot say that there is no value, it keeps the golden one.
+        Where a place cannot say that there is no value, or a text cannot stand, the golden one is kept.
         """
         known = self.known.get(command.name)
         if not known:
             return b""
         places = self._places[command.name]
         _, body = min(known, key=lambda k: sum((values.get(name) is None) != (k[0][name] is None) for name in places))
-        return (command.receive or self.receive).seal(
-            body_of(command.begins, unit) + write(command, body, places, values)
-        )
+        said = write(command, body, places, values)
+        try:
+            read(command, said, places)
+        except BadFrame:  # a text that cannot stand there, such as one with the separator in it
+            numbers = {name: place for name, place in places.items() if not place.is_text}
+            said = write(command, body, numbers, values)
+        return (command.receive or self.receive).seal(body_of(command.begins, unit) + said)
 
     def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         if not self.refusals:
@@ -140,9 +144,13 @@ class AsciiProfile(TextProfile):
         try:
             return read(frame)
         except BadFrame:
-            if any(self._says(command, unit, frame) for command in self.command if not command.ask):
+            if self.is_pushed(unit, frame):
                 raise Unasked from None
             raise
+
+    def is_pushed(self, unit: int, frame: bytes) -> bool:
+        """Whether the device says `frame` by itself."""
+        return any(self._says(command, unit, frame) for command in self.command if not command.ask)
 
     def _says(self, command: AsciiCommand, unit: int, frame: bytes) -> bool:
         with suppress(BadFrame, Refused):

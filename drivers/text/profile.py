@@ -61,14 +61,19 @@ class TextPoint(Meaning):
 
 
 class TextFrame(Frame):
-    """Whole frames: as text, with TOML's escapes for what cannot be seen, or in hex."""
+    """Whole frames: as text, with TOML's escapes for what cannot be seen, or in hex.
 
-    encoding: Literal["text", "hex"] = "text"
+    `text` has one byte per character; an encoding is named where there are others.
+    """
+
+    encoding: Literal["text", "hex", "gb18030", "utf-8"] = "text"
     unit: Annotated[int, Field(ge=0, le=255)] = 1  #: whom the frames name
 
     def bytes_of(self, frame: str) -> bytes:
         """Raises ValueError for what cannot stand on a line."""
-        return bytes.fromhex(frame) if self.encoding == "hex" else frame.encode("latin-1")
+        if self.encoding == "hex":
+            return bytes.fromhex(frame)
+        return frame.encode("latin-1" if self.encoding == "text" else self.encoding)
 
 
 class TextProfile(AnyProfile):

@@ -98,3 +98,28 @@ def test_a_question_that_looks_like_a_command_is_allowed_with_the_place_where_it
     assert parse_profile(text, "test").ask("values", 1).question == b"T54\r"
     found = findings(('ask = "#{addr:02X}"', 'ask = "T"'), ('request = "#0A94\\r"', 'request = "T54\\r"'))
     assert "battery test" in found["command[values].ask"]
+
+
+ALARM = """separator = ";"
+length = 2
+receive = { start = "*", end = "\\n" }"""
+DOOR = """field = 1
+type = "word"
+words = { OPEN = 1, SHUT = 0 }"""
+
+
+def test_an_answer_that_could_be_a_line_of_its_own_is_told():
+    careless = (
+        (ALARM, 'separator = ";"\nlength = 1\nlonger = true'),
+        (DOOR, 'field = 0\ntype = "word"\nwords = {"*" = 1}'),
+    )
+    found = findings(*careless, ("*3;OPEN\\n", "!3;OPENC1\\r"))
+    assert "by itself" in found["golden[0].response"]
+
+
+def test_a_golden_frame_may_be_written_in_the_encoding_of_the_device():
+    text = TEXT.replace("*3;OPEN", "*3;火警").replace("OPEN = 1", '"火警" = 1')
+    text = text.replace(ALARM, f'{ALARM}\nencoding = "gb18030"')
+    assert "cannot stand on a line" in findings(text=text)["golden[2]"]
+    profile = parse_profile(text.replace('request = ""', 'request = ""\nencoding = "gb18030"'), "test")
+    assert "火警".encode("gb18030") in profile.answer(profile.command_named("alarm"), 1, {"door": 1})

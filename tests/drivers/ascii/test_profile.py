@@ -209,6 +209,11 @@ def test_a_simulated_answer_reads_back_as_what_was_put_in(profile, command):
         assert said == {name: expected[name] for name in said}
 
 
+def test_a_simulated_text_that_cannot_stand_in_the_answer_is_left_out(profile):
+    frame = profile.answer(profile.command_named("identity"), 1, {"model": "two words"})
+    assert values_of(profile, "identity", profile.ask("identity", 1).read(frame)) == {"model": "T7018"}
+
+
 def test_a_device_may_say_that_it_has_no_value(profile):
     frame = profile.answer(profile.command_named("values"), 1, {"load": 1})
     assert values_of(profile, "values", profile.ask("values", 1).read(frame)) == {"temperature": None, "load": 10}
