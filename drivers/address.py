@@ -19,20 +19,18 @@ are slow to let go of the wires; `rs485=rts` (or `rts-low`), the port's own driv
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlencode, urlsplit
 
+from drivers.address_settings import BAUD_OF_KIND, TLS_KEYS, Findings, Kind, Rs485, Tls, line_settings
 from drivers.errors import ProfileError
 
 if TYPE_CHECKING:
     from drivers.meaning import AnyProfile
 
-Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp", "tls+tcp"]
-
 MODBUS_PORT = 502
-#: Modbus/TCP Security protocol specification V36, 6.1: registered as mbap-s
+#: Of Modbus/TCP Security; registered as mbap-s.
 SECURE_PORT = 802
-BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 
 _KIND_OF_SCHEME: dict[str, Kind] = {
     "tcp": "tcp",
@@ -41,40 +39,7 @@ _KIND_OF_SCHEME: dict[str, Kind] = {
     "raw+tcp": "raw+tcp",
     "tls+tcp": "tls+tcp",
 }
-_KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "tcp": ("baud", "pipeline"),
-    "rtu": ("baud", "parity", "stop", "data", "dtr", "rts", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
-    "rtu+tcp": ("baud", "pause_ms"),
-    "raw+tcp": ("baud", "pause_ms"),
-    "tls+tcp": ("ca", "certificate", "key", "name", "baud"),
-}
-_TLS_KEYS = ("ca", "certificate", "key", "name")
-#: Unless given. What is behind a Modbus TCP address only the one who wired it knows.
-_BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600, "tls+tcp": 0}
-#: Longer than any converter holds the wires; a bus is as slow as its pauses.
-MAX_PAUSE_MS = 1000
-#: Linux cuts longer ones (serial_core, RS485_MAX_RTS_DELAY).
-MAX_RTS_MS = 100
-_RTS_LEVELS = {"rts": True, "rts-low": False}
-#: Gateways queue few questions; more would wait there, where a timeout runs, instead of here.
-PIPELINES = tuple(range(1, 17))
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
-
-Findings = list[tuple[str, str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rs485:
-    """The port's driver switches a two-wire line to sending with RTS. A USB adapter mostly does so by itself."""
-
-    sending: bool = True  #: level of RTS while sending
-    before_ms: int = 0  #: from the switch to the first bit
-    after_ms: int = 0  #: from the last bit to the switch back
-
-    def __str__(self) -> str:
-        text = next(f"&rs485={name}" for name, level in _RTS_LEVELS.items() if level == self.sending)
-        text += f"&rs485_before_ms={self.before_ms}" if self.before_ms else ""
-        return text + (f"&rs485_after_ms={self.after_ms}" if self.after_ms else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +49,6 @@ class TextLine:
     protocol: str
     settle_s: float = 0.0  #: from opening the port to the first question
     gap_s: float = 0.0  #: silence before each question
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The files of a secure connection, all PEM, and the name that the device's certificate was made for.
-
-    There is no setting to switch a check off.
-    """
-
-    ca: str = ""  #: the authorities to trust; empty: the system's
-    certificate: str = ""  #: our own; the standard wants one (R-44), and a device may refuse us without
-    key: str = ""  #: its private key; empty: in the same file
-    name: str = ""  #: empty: the host, be it a name or an IP address
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +84,11 @@ class BusAddress:
             more += str(self.rs485 or "")
             return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{more}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        settings = {} if self.baud == _BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
+        settings = {} if self.baud == BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
         settings |= {"pause_ms": str(self.pause_ms)} if self.pause_ms else {}
         if self.pipeline > 1:
             settings["pipeline"] = str(self.pipeline)
-        for key in _TLS_KEYS if self.tls else ():
+        for key in TLS_KEYS if self.tls else ():
             settings |= {key: value} if (value := getattr(self.tls, key)) else {}
         return f"{self.kind}://{host}:{self.port}" + (f"?{urlencode(settings, safe='/:')}" if settings else "")
 
@@ -185,7 +137,6 @@ def parse_bus(url: str) -> BusAddress:
         findings.append(("user", "a field bus has no user or password", "remove everything up to the @"))
     if parts.fragment:
         findings.append(("address", f"#{parts.fragment} means nothing here", "remove it"))
-    settings = _settings(parts.query, kind, findings)
     if kind == "rtu":
         path, host, port = _path(parts, findings), "", 0
     else:
@@ -195,16 +146,7 @@ def parse_bus(url: str) -> BusAddress:
         host,
         port,
         path,
-        baud=_one_of(settings, "baud", _BAUD_OF_KIND[kind], BAUDS, findings),
-        parity=_parity(settings, findings),
-        stop_bits=_one_of(settings, "stop", 1, (1, 2), findings),
-        data_bits=_one_of(settings, "data", 8, (8, 7), findings),
-        dtr=_level(settings, "dtr", findings),
-        rts=_level(settings, "rts", findings),
-        pipeline=_one_of(settings, "pipeline", 1, PIPELINES, findings),
-        tls=_tls(settings, findings) if kind == "tls+tcp" else None,
-        pause_ms=_up_to(settings, "pause_ms", MAX_PAUSE_MS, findings),
-        rs485=_rs485(settings, findings),
+        **line_settings(parts.query, kind, findings),
     )
     if findings:
         raise ProfileError(url, findings)
@@ -251,23 +193,6 @@ def _scheme_hint(url: str, scheme: str) -> str:
     return _EXAMPLES
 
 
-def _settings(query: str, kind: Kind, findings: Findings) -> dict[str, str]:
-    known = _KEYS_OF_KIND[kind]
-    settings: dict[str, str] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key in settings:
-            findings.append((key, "given twice", "keep one"))
-        elif key in known:
-            settings[key] = value
-        else:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            findings.append((key, "unknown setting", hint))
-    if query and not settings and not findings:
-        findings.append(("settings", f"?{query} is not key=value", "write ?baud=9600&parity=N"))
-    return settings
-
-
 def _path(parts: SplitResult, findings: Findings) -> str:
     if parts.netloc:
         hint = f"three slashes: serial:///{parts.netloc}{parts.path}"
@@ -294,56 +219,3 @@ def _host_and_port(parts: SplitResult, kind: Kind, findings: Findings) -> tuple[
     elif not 1 <= port <= 65535:
         findings.append(("port", "not a number from 1 to 65535", "an IPv6 address is written in [ ]"))
     return parts.hostname or "", port
-
-
-def _tls(settings: dict[str, str], findings: Findings) -> Tls:
-    given = {key: settings[key] for key in _TLS_KEYS if key in settings}
-    for key, value in given.items():
-        if not value or not value.isprintable():
-            findings.append((key, f"{value!r} is neither a file nor a name", "leave it out, or give it"))
-    if "key" in given and "certificate" not in given:
-        findings.append(("key", "a private key without its certificate", "give certificate= too, or neither"))
-    return Tls(**given)
-
-
-def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int, ...], findings: Findings) -> int:
-    text = settings.get(key)
-    if text is None:
-        return default
-    number = int(text) if text.isascii() and text.isdigit() else -1
-    if number not in allowed:
-        findings.append((key, f"{text!r} is not possible", f"one of {', '.join(map(str, allowed))}"))
-    return number
-
-
-def _up_to(settings: dict[str, str], key: str, most: int, findings: Findings) -> int:
-    text = settings.get(key, "0")
-    number = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= number <= most:
-        findings.append((key, f"{text!r} is not possible", f"whole milliseconds from 0 to {most}"))
-    return number
-
-
-def _rs485(settings: dict[str, str], findings: Findings) -> Rs485 | None:
-    delays = [_up_to(settings, key, MAX_RTS_MS, findings) for key in ("rs485_before_ms", "rs485_after_ms")]
-    text = settings.get("rs485")
-    if text is None:
-        if any(delays):
-            findings.append(("rs485", "a delay, and no line that switches the direction", "add rs485=rts"))
-        return None
-    if text not in _RTS_LEVELS:
-        findings.append(("rs485", f"{text!r} is not possible", f"one of {', '.join(_RTS_LEVELS)}"))
-    if "rts" in settings:
-        findings.append(("rts", "RTS switches the direction, so it cannot be held as well", "remove rts= or rs485="))
-    return Rs485(_RTS_LEVELS.get(text, True), *delays)
-
-
-def _level(settings: dict[str, str], key: str, findings: Findings) -> bool | None:
-    return bool(_one_of(settings, key, 0, (0, 1), findings)) if key in settings else None
-
-
-def _parity(settings: dict[str, str], findings: Findings) -> str:
-    text = settings.get("parity", "N")
-    if text.upper() not in ("N", "E", "O"):
-        findings.append(("parity", f"{text!r} is not possible", "N (none), E (even) or O (odd)"))
-    return text.upper()

@@ -1,4 +1,5 @@
-"""Modbus/TCP Security: the frames of Modbus TCP, unchanged, inside TLS (specification V36, chapter 5).
+"""Modbus/TCP Security: the frames of Modbus TCP, unchanged, inside TLS (specification V36:
+the ADU is encapsulated as it is).
 
 On asyncio's transports: whoever encrypts on such a device's processor does not poll it a thousand times a second.
 Nothing is ever sent in plain text; the files are read anew for each connection, so a renewed certificate needs no
@@ -9,7 +10,8 @@ import asyncio
 import socket
 import ssl
 
-from drivers.address import BusAddress, Tls
+from drivers.address import BusAddress
+from drivers.address_settings import Tls
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost, LinkUnavailable
 from drivers.modbus import mbap

@@ -2,7 +2,7 @@
 
 import ssl
 
-from drivers.address import Tls
+from drivers.address_settings import Tls
 from drivers.errors import LinkUnavailable
 
 #: X509_V_ERR_* of OpenSSL (x509_vfy.h): what to do about it.
@@ -19,7 +19,7 @@ _ADVICE = {
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer (Modbus/TCP Security V36, R-08), the device's certificate and name always checked.
+    """TLS 1.2 or newer, as the Modbus/TCP Security specification (V36) asks, certificate and name always checked.
 
     Reads files, so call it off the event loop. Raises LinkUnavailable naming the file that cannot be used.
     """

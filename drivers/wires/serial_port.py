@@ -12,7 +12,8 @@ from pathlib import Path
 import serial
 from serial.rs485 import RS485Settings
 
-from drivers.address import BusAddress, Rs485
+from drivers.address import BusAddress
+from drivers.address_settings import Rs485
 from drivers.errors import LinkError, LinkLost, LinkUnavailable
 from drivers.modbus.reasons import reason_and_hint
 from drivers.wires.base import WireOwner

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.address import BAUDS, PIPELINES, BusAddress, Rs485, TextLine, Tls, parse_bus, speaking
+from drivers.address import BusAddress, TextLine, parse_bus, speaking
+from drivers.address_settings import BAUDS, PIPELINES, Rs485, Tls
 from drivers.errors import ProfileError
 from drivers.profile import load_profile
 
