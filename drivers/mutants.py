@@ -11,6 +11,7 @@ A mutant is a profile with one such change:
 - unit: another one of the same dimension
 - each sentinel of `invalid` dropped
 - limits: the other address_base; the other word orders, when there is a number they apply to
+- in a text protocol: what the dialect's points say of themselves (`TextPoint.mistaken`), the neighbouring field or bit
 
 It is noticed when the linter objects, when a golden frame does not decode to what it must, or when the value that a
 simulated device shows (by the sound profile) has no good reading any more. Left out is what no frame and no value can
@@ -24,12 +25,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from drivers.codec import Status, decode_point
+from drivers.errors import DeviceError
 from drivers.lint import UNITS, lint
+from drivers.meaning import AnyProfile
 from drivers.point import BIT_TABLES, Point
 from drivers.profile import Profile
 from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
 from drivers.simulators.showing import seat_for
+from drivers.simulators.text_device import TextDevice
+from drivers.text.image import offsets
+from drivers.text.profile import TextPoint, TextProfile
+
+Simulated = VirtualDevice | TextDevice
 
 _ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 _OTHER_TABLE = {"holding": "input", "input": "holding", "coil": "discrete", "discrete": "coil"}
@@ -57,7 +65,7 @@ class Mutant(NamedTuple):
 
     key: str
     change: str
-    profile: Profile
+    profile: AnyProfile
 
 
 @dataclass
@@ -77,11 +85,17 @@ class Tally:
         return self.noticed.total() / self.total if self.total else 1.0
 
 
-def judge(profile: Profile, every: int = 1) -> Tally:
+def judge(profile: AnyProfile, every: int = 1) -> Tally:
     """Judge each `every`-th mutant of a sound `profile`."""
     tally = Tally()
     hall = HallModel(7)
-    device = VirtualDevice(profile, seat_for(profile, "device", "it", None, hall), hall)
+    seat = seat_for(profile, "device", "it", None, hall)
+    device: Simulated
+    if isinstance(profile, TextProfile):
+        device = TextDevice(profile, seat, hall)
+    else:
+        assert isinstance(profile, Profile)
+        device = VirtualDevice(profile, seat, hall)
     for i, mutant in enumerate(mutants(profile)):
         if i % every:
             continue
@@ -93,7 +107,7 @@ def judge(profile: Profile, every: int = 1) -> Tally:
     return tally
 
 
-def noticed_by(mutant: Profile, device: VirtualDevice) -> str | None:
+def noticed_by(mutant: AnyProfile, device: Simulated) -> str | None:
     """What notices the mistake first: "linter", "golden frames", "range"; None: nothing does."""
     findings = lint(mutant)
     if findings:
@@ -104,16 +118,23 @@ def noticed_by(mutant: Profile, device: VirtualDevice) -> str | None:
     return None
 
 
-def mutants(profile: Profile) -> Iterator[Mutant]:
+def mutants(profile: AnyProfile) -> Iterator[Mutant]:
     """Every mutant, point by point, then those of the limits."""
     for i, point in enumerate(profile.point):
         for key, value, changed in _changes(profile, point):
-            before = getattr(point, key)
             points = (*profile.point[:i], changed, *profile.point[i + 1 :])
-            yield Mutant(
-                f"point[{point.name}].{key}", f"{before} → {value}", profile.model_copy(update={"point": points})
-            )
-    yield from _of_limits(profile)
+            change = f"{getattr(point, key)} → {value}"
+            yield Mutant(f"point[{point.name}].{key}", change, _with_points(profile, points))
+    if isinstance(profile, Profile):
+        yield from _of_limits(profile)
+
+
+def _with_points(profile: AnyProfile, points: tuple[Any, ...]) -> AnyProfile:
+    """A copy that knows nothing of the old points: a text profile keeps what it has worked out of them."""
+    if isinstance(profile, Profile):
+        return profile.model_copy(update={"point": points})
+    kept = {field.alias or name: getattr(profile, name) for name, field in type(profile).model_fields.items()}
+    return type(profile).model_validate({**kept, "point": points})
 
 
 def _of_limits(profile: Profile) -> Iterator[Mutant]:
@@ -126,11 +147,12 @@ def _of_limits(profile: Profile) -> Iterator[Mutant]:
         yield Mutant(f"limits.{key}", f"{getattr(limits, key)} → {value}", changed)
 
 
-def _changes(profile: Profile, point: Point) -> Iterator[tuple[str, object, Point]]:
+def _changes(profile: AnyProfile, point: Any) -> Iterator[tuple[str, object, Any]]:
     """(key, what it became, the changed point)"""
-    for key, value, others in (*_of_place(profile, point), *_of_number(point)):
+    places = _of_place(profile, point) if isinstance(profile, Profile) else _of_text(profile, point)
+    for key, value, others in (*places, *_of_number(point)):
         changed = point.model_copy(update={key: value, **others})
-        if not _the_same(point, changed):
+        if not isinstance(point, Point) or not _the_same(point, changed):
             yield key, value, changed
 
 
@@ -167,11 +189,18 @@ def _of_place(profile: Profile, point: Point) -> Change:
                 yield "bits", (first + step, last + step), {}
 
 
-def _of_number(point: Point) -> Change:
+def _of_text(profile: AnyProfile, point: TextPoint) -> Change:
+    """Where in which answer it stands."""
+    assert isinstance(profile, TextProfile)
+    for key, value in point.mistaken(profile.command_named(point.command)):
+        yield key, value, {}
+
+
+def _of_number(point: Any) -> Change:
     """What the raw number means."""
     for pattern in point.invalid:
         yield "invalid", tuple(each for each in point.invalid if each != pattern), {}
-    if point.is_state or point.type == "string":
+    if point.is_state or point.is_text:
         return
     if point.pow2 is None:
         yield "scale", round(point.scale * 10, 9), {}
@@ -181,7 +210,7 @@ def _of_number(point: Point) -> Change:
         if point.pow2 > 1:
             yield "pow2", point.pow2 - 1, {}
     for key in ("scale_register", "encoding"):
-        if getattr(point, key) is not None:
+        if getattr(point, key, None) is not None:
             yield key, None, {}
     yield "offset", point.offset + 10.0**-point.scaling.decimals, {}
     if point.offset:
@@ -208,8 +237,11 @@ def _the_same(point: Point, changed: Point) -> bool:
     return True
 
 
-def _reading(mutant: Profile, point: Point, device: VirtualDevice) -> Status:
-    """What the mutant makes of the registers of the simulated device; GOOD where it reads beyond them."""
+def _reading(mutant: AnyProfile, point: Any, device: Simulated) -> Status:
+    """What the mutant makes of the answer of the simulated device; GOOD where it reads beyond its registers."""
+    if isinstance(device, TextDevice):
+        return _in_answer(mutant, point, device)
+    assert isinstance(mutant, Profile)
     bank = device.unit.banks.get(point.function)
     if bank is None or bank.width == 1:
         return Status.GOOD
@@ -218,3 +250,16 @@ def _reading(mutant: Profile, point: Point, device: VirtualDevice) -> Status:
         return decode_point(mutant, point, data, mutant.wire_address(point) - bank.first).status
     except ValueError:
         return Status.GOOD
+
+
+def _in_answer(mutant: AnyProfile, point: TextPoint, device: TextDevice) -> Status:
+    assert isinstance(mutant, TextProfile)
+    sound, command = device.profile, device.profile.command_named(point.command)
+    try:
+        image = mutant.ask(command.name, device.number).read(
+            sound.answer(command, device.number, device.values(command.name))
+        )
+    except DeviceError:
+        return Status.NOT_AVAILABLE
+    places, _ = offsets(mutant.points_of(command.name))
+    return decode_point(mutant, point, image, places[point.name]).status

@@ -11,7 +11,6 @@ from collector.cli import profile_import
 from collector.cli import profile_tables as tables
 
 if TYPE_CHECKING:
-    from drivers.meaning import AnyProfile
     from drivers.mutants import Tally
 
 SITE_PROFILES = Path("/etc/collector/profiles")
@@ -131,6 +130,7 @@ def check(files: tuple[Path, ...], mutants: bool, as_json: bool) -> None:
     Example:  collector profile check --mutants /etc/collector/profiles/acme/m7.toml
     """
     from drivers.errors import ProfileError
+    from drivers.mutants import judge
     from drivers.profile import parse_profile, read_profile
 
     rows: list[dict[str, Any]] = []
@@ -139,8 +139,8 @@ def check(files: tuple[Path, ...], mutants: bool, as_json: bool) -> None:
             profile = parse_profile(read_profile(file), str(file))
             rows.append({"file": str(file), **facts.summary("", profile), "reads": facts.reads(profile)})
             said = f"{file}: good: {len(profile.published)} points, {facts.evidence(profile)}\n  {facts.load(profile)}"
-            tally = _judged(profile) if mutants else None
-            if tally is not None:
+            if mutants:
+                tally = judge(profile)
                 rows[-1]["mutants"] = facts.mutants(tally)
                 said += f"\n  {_noticed(tally)}"
         except ProfileError as error:
@@ -158,14 +158,6 @@ def _wanted(row: dict[str, Any], words: tuple[str, ...], category: str | None) -
     """Whether the row of a profile is asked for; one with mistakes has a name only."""
     text = " ".join(row.get(key, "") for key in ("name", "vendor", "model")).lower()
     return all(word.lower() in text for word in words) and category in (None, *row.get("categories", ()))
-
-
-def _judged(profile: "AnyProfile") -> "Tally | None":
-    """The profile's mutants, judged; None for a protocol other than Modbus."""
-    from drivers.mutants import judge
-    from drivers.profile import Profile
-
-    return judge(profile) if isinstance(profile, Profile) else None
 
 
 def _noticed(tally: "Tally") -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,12 @@ class AsciiPoint(TextPoint, Place):
     @property
     def wire_type(self) -> str:
         return self.type
+
+    def mistaken(self, command: AsciiCommand) -> Iterator[tuple[str, Any]]:
+        for key in ("at", "field", "item", "bit"):
+            number = getattr(self, key)
+            if number is not None:
+                yield from ((key, other) for other in (number - 1, number + 1) if other >= 0)
 
     @property
     def place(self) -> str:

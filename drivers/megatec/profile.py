@@ -1,7 +1,7 @@
 """Profiles of the Megatec/Q1 family: each command is a query, each point a value of its answer."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,9 @@ class MegatecPoint(TextPoint):
     @property
     def place(self) -> str:
         return self.field
+
+    def mistaken(self, command: TextCommand) -> Iterator[tuple[str, Any]]:
+        yield from (("field", name) for name in LAYOUTS[command.name].names if name != self.field)
 
     @property
     def column(self) -> fields.Field | None:

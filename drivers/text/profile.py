@@ -54,6 +54,10 @@ class TextPoint(Meaning):
         """Where in the answer it stands, for people."""
         return ""
 
+    def mistaken(self, command: Any) -> Iterator[tuple[str, Any]]:
+        """(key, other value): how people mistake the place where it stands in the answer to `command`."""
+        yield from ()
+
     @property
     def image_registers(self) -> int:
         """Registers it takes in the image of its command."""

@@ -78,6 +78,17 @@ class YdtPoint(TextPoint):
     def place(self) -> str:
         return self.field if self.bit is None else f"{self.field} bit {self.bit}"
 
+    def mistaken(self, command: "YdtCommand") -> Iterator[tuple[str, Any]]:
+        paths = list(layout.fields(command.items))
+        at = paths.index(_NUMBER.sub("[]", self.field))
+        for other in paths[max(0, at - 1) : at] + paths[at + 1 : at + 2]:
+            yield "field", other.replace("[]", "[1]")
+        for number in _NUMBER.finditer(self.field):
+            for other_number in (int(number[1]) - 1, int(number[1]) + 1):
+                yield "field", f"{self.field[: number.start()]}[{other_number}]{self.field[number.end() :]}"
+        if self.bit is not None:
+            yield from (("bit", bit) for bit in (self.bit - 1, self.bit + 1) if bit >= 0)
+
     @property
     def wire_type(self) -> str:
         return "bool" if self.is_bool else str(self.item.type)

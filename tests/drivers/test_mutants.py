@@ -4,13 +4,12 @@ import pytest
 
 from drivers.codec import decode_point
 from drivers.mutants import judge, mutants, noticed_by
-from drivers.profile import Profile, load_profile, parse_profile, profile_names
+from drivers.profile import load_profile, parse_profile, profile_names
 from tests.maps import a_point, a_profile
 
 #: `make nightly` judges every mutant of every profile, `make test` each twentieth: it takes a minute else.
 EVERY = int(os.environ.get("MUTANTS_EVERY", "20"))
 WANTED = 0.95
-MODBUS = [name for name in profile_names() if isinstance(load_profile(name), Profile)]
 GOLDEN = {
     "request": "03 000a 0004",
     "response": "03 08 0900 ffe2 0001 e240",
@@ -32,14 +31,16 @@ def changes(profile):
 def test_nearly_every_mistake_in_a_packaged_profile_is_noticed(capsys):
     total = noticed = 0
     weak = {}
-    for name in MODBUS:
+    for name in profile_names():
         tally = judge(load_profile(name), EVERY)
         total += tally.total
         noticed += tally.noticed.total()
         if tally.share < WANTED:
             weak[name] = [(mutant.key, mutant.change) for mutant in tally.survivors]
     with capsys.disabled():
-        print(f"\n{noticed} of {total} mutants of {len(MODBUS)} profiles noticed: {100 * noticed / total:.2f} %")
+        print(
+            f"\n{noticed} of {total} mutants of {len(profile_names())} profiles noticed: {100 * noticed / total:.2f} %"
+        )
     assert noticed >= WANTED * total
     assert EVERY > 1 or not weak
 
@@ -113,6 +114,23 @@ def test_a_sign_is_no_mutant_only_where_every_register_reads_the_same(keys, same
     )
     assert alike is same
     assert any(key == "point[h10].type" and change.endswith("16") for key, change in changes(profile)) is not same
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("megatec/q1", {"field", "scale", "offset", "unit"}),
+        ("pylontech/us2000", {"field", "bit", "scale", "offset", "unit"}),
+        ("icpdas/i7018", {"at", "scale", "offset"}),
+    ],
+)
+def test_places_in_the_answers_of_a_text_protocol_are_mistaken_as_well(name, keys):
+    assert keys <= {key.split(".")[-1] for key, _ in changes(load_profile(name))}
+
+
+def test_twin_without_its_golden_frames_a_text_profile_hides_most_mistakes():
+    profile = load_profile("megatec/q1")
+    assert judge(profile.model_copy(update={"golden": ()}), 5).share < 0.7 < WANTED < judge(profile, 5).share
 
 
 def test_a_mutant_is_judged_by_the_linter_first():
