@@ -155,7 +155,7 @@ def test_a_mistake_is_named_with_a_hint(url, key, hint):
 def test_all_mistakes_are_listed_at_once():
     with pytest.raises(ProfileError) as error:
         parse_bus("serial://dev/ttyUSB0?buad=9600&parity=X&stop=5")
-    assert [finding[0] for finding in error.value.findings] == ["buad", "path", "parity", "stop"]
+    assert [finding[0] for finding in error.value.findings] == ["path", "buad", "parity", "stop"]
 
 
 hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), st.ip_addresses().map(str))
