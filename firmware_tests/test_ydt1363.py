@@ -11,6 +11,7 @@ from drivers.profile import load_profile
 from drivers.session import Session
 from drivers.simulators.faults import Fault
 from drivers.simulators.site import Place, Site
+from drivers.ydt1363.profile import YdtProfile
 from firmware_tests.bench import TIMEOUT_S, UNIT
 from firmware_tests.contract import planned, read_block, read_round
 
@@ -94,5 +95,28 @@ def test_a_device_with_another_first_character_is_read_when_the_profile_says_so_
             usual = load_profile(PROFILE)
             with pytest.raises(NoAnswer):
                 await read_block(session, usual, UNIT, planned(session, usual)[0])
+
+    asyncio.run(scenario())
+
+
+def test_an_echo_is_seen_through(tmp_path):
+    async def scenario():
+        async with panel(tmp_path) as (session, profile, device):
+            (block,) = planned(session, profile)
+            device.unit.fault = Fault.parse("echo*1")
+            assert await read_block(session, profile, UNIT, block) == device.readings()
+
+    asyncio.run(scenario())
+
+
+def test_twin_that_takes_the_echo_for_an_answer_is_refused_by_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(YdtProfile, "echo_is_answer", True)
+
+    async def scenario():
+        async with panel(tmp_path) as (session, profile, device):
+            (block,) = planned(session, profile)
+            device.unit.fault = Fault.parse("echo*1")
+            with pytest.raises(Refused, match="RTN 41H"):  # CID2 of the question, where an answer has RTN
+                await read_block(session, profile, UNIT, block)
 
     asyncio.run(scenario())
