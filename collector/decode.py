@@ -136,6 +136,14 @@ class Decode:
             else:
                 member_at[place] = len(members)
                 members.append((p, offset // 8 if bits else 2 * offset, form))
+        if block.derived:
+            return self._with_derived(members, member_at, block)
+        self._programs.add((), {})
+        return members
+
+    def _with_derived(
+        self, members: list[tuple[int, ...]], member_at: dict[int, int], block: BlockSpec
+    ) -> list[tuple[int, ...]]:
         computed = [(len(members) + k, program) for k, (_, program) in enumerate(block.derived)]
         members += [(p, 0, self._form(self._points[p], -1)) for p, _ in block.derived]
         order = self._by_series(members)
