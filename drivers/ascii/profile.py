@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from drivers.ascii.framing import Asked, Envelope, Framing
-from drivers.ascii.layout import Layout, Place, read, write
+from drivers.ascii.layout import Layout, Place, compiled, read, write
 from drivers.ascii.octets import show
 from drivers.ascii.question import body_of, names_unit, unit_of
 from drivers.ascii.value import SIZES
@@ -46,10 +46,24 @@ class AsciiPoint(TextPoint, Place):
         return self.type
 
     def mistaken(self, command: AsciiCommand) -> Iterator[tuple[str, Any]]:
-        for key in ("at", "field", "item", "bit"):
+        for key in ("at", "field", "item", "bit", "width"):
             number = getattr(self, key)
             if number is not None:
-                yield from ((key, other) for other in (number - 1, number + 1) if other >= 0)
+                yield from ((key, other) for other in (number - 1, number + 1) if other >= (key == "width"))
+        for other in compiled(command.pattern).groupindex if self.group else ():
+            if other != self.group:
+                yield "group", other
+        if self.bits is not None:
+            yield from (("bits", (self.bits[0] + d, self.bits[1] + d)) for d in (-1, 1) if self.bits[0] + d >= 0)
+        sign = {"u": "s", "s": "u"}.get(self.type[0]) if self.type in SIZES else None
+        for kind in (sign + self.type[1:] if sign else None, {"decimal": "hex", "hex": "decimal"}.get(self.type)):
+            if kind is not None and self.part is None:
+                yield "type", kind
+        if command.in_bytes and self.size > 1 and not self.is_text:
+            yield "low_first", not self.low_first
+        words = list(self.words)
+        if len(words) > 1:
+            yield "words", {**self.words, words[0]: self.words[words[1]], words[1]: self.words[words[0]]}
 
     @property
     def place(self) -> str:
