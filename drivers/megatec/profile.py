@@ -1,19 +1,24 @@
 """Profiles of the Megatec/Q1 family: each command is a query, each point a value of its answer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
+from drivers.errors import Refused
 from drivers.meaning import MAX_POINTS, Strict
 from drivers.megatec import fields
 from drivers.megatec.frame import AnswerLine, Query, encode, seal
 from drivers.megatec.replies import LAYOUTS, read_answer, write_answer
 from drivers.scaling import Scaling, derive
+from drivers.text.command import Command
 from drivers.text.framing import Framing
 from drivers.text.image import Raw
 from drivers.text.profile import MAX_COMMANDS, Mistake, TextCommand, TextLimits, TextPoint, TextProfile
 
+#: So many refusals without an answer before them are believed.
+BELIEVED = 2
 #: Decimals of a number that a UPS writes with as many as fit: 2.27 V per cell.
 FITTING_DECIMALS = 2
 
@@ -75,6 +80,29 @@ class MegatecPoint(TextPoint):
         return derive(scale=self.scale, offset=self.offset, pow2=self.pow2, decimals=decimals, coarse=self.is_coarse)
 
 
+class _Doubting:
+    """Reads the answers to one question and does not believe each refusal: there is no checksum, and a busy UPS refuses
+    what it knows. It lasts only when it is repeated, and never after a good answer.
+    """
+
+    def __init__(self, read: Callable[[bytes], bytes]) -> None:
+        self._read = read
+        self._refusals = 0  # since the start; below 0: it was answered
+
+    def __call__(self, frame: bytes) -> bytes:
+        """Like `read`. Raises Refused that is retryable while it is doubted."""
+        try:
+            image = self._read(frame)
+        except Refused as refused:
+            if 0 <= self._refusals < BELIEVED:
+                self._refusals += 1
+            if self._refusals < BELIEVED:
+                raise Refused(refused.code, str(refused), retryable=True) from None
+            raise
+        self._refusals = -1
+        return image
+
+
 class MegatecProfile(TextProfile):
     """One model of UPS."""
 
@@ -100,6 +128,10 @@ class MegatecProfile(TextProfile):
     def answer(self, command: TextCommand, unit: int, values: Mapping[str, Raw]) -> bytes:
         said = {point.field: values.get(point.name) for point in self.points_of(command.name)}
         return write_answer(Query(command.name), said, crc=self.megatec.crc)
+
+    def ask(self, name: str, unit: int) -> Command:
+        asked = super().ask(name, unit)
+        return replace(asked, read=_Doubting(asked.read))
 
     def refusal(self, unit: int, question: bytes, code: int | None = None) -> bytes:
         return seal(b"(NAK", crc=self.megatec.crc)

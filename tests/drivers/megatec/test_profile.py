@@ -8,6 +8,7 @@ from drivers.megatec.frame import LONGEST
 from drivers.profile import load_profile, parse_profile
 from drivers.text.exchange import TextExchange
 from drivers.text.image import offsets
+from drivers.text.profile import TextProfile
 from tests.fuzzing import INPUTS, hostile
 
 PROFILE = load_profile("megatec/q1")
@@ -46,11 +47,14 @@ class Line:
         self.profile = profile
         self.exchange = TextExchange(gap_s=0.05, timeout_s=1.0, late_s=2.0, character_s=1 / 240)
         self.now = 0.0
+        self.commands = {}
 
     def ask(self, name="Q1"):
         """Transmit as soon as that is allowed; the bytes on the wire."""
         self.now = max(self.now + 10, self.exchange.ready_at(1))
-        self.exchange.start(self.profile.ask(name, 1))
+        if name not in self.commands:
+            self.commands[name] = self.profile.ask(name, 1)
+        self.exchange.start(self.commands[name])
         return self.exchange.transmit(max(self.now, self.exchange.next_at()))
 
     def hear(self, data, step=None):
@@ -86,14 +90,36 @@ def test_the_scale_of_a_point_makes_the_battery_of_a_cell():
 
 
 @pytest.mark.parametrize("said", [b"(NAK\r", b"Q1\r", b"\r", b"?\r"])
-def test_a_refusal_is_lasting_and_the_next_question_is_answered(said):
+def test_a_refusal_that_is_repeated_lasts_and_the_next_question_is_answered(said):
     line = Line()
-    line.ask()
-    refused = line.hear(said)
-    assert isinstance(refused, Refused)
-    assert not refused.retryable
+    for lasts in (False, True, True):
+        line.ask("F")
+        refused = line.hear(said.replace(b"Q1", b"F"))
+        assert isinstance(refused, Refused)
+        assert refused.retryable is not lasts
     line.ask()
     assert line.values(line.hear(ANSWER))["output_voltage"] == 226.0
+
+
+@pytest.mark.parametrize("said", [b"(NAK\r", b"\r"])
+def test_what_was_answered_once_is_never_taken_for_unknown(said):
+    """A stray CR must not cost ten minutes of readings."""
+    line = Line()
+    line.ask()
+    assert line.values(line.hear(ANSWER))["output_voltage"] == 226.0
+    for _ in range(3):
+        line.ask()
+        refused = line.hear(said)
+        assert isinstance(refused, Refused)
+        assert refused.retryable
+
+
+def test_twin_believed_at_once_a_stray_carriage_return_would_last():
+    believing = TextProfile.ask(PROFILE, "Q1", 1)
+    assert believing.read(ANSWER)
+    with pytest.raises(Refused) as refused:
+        believing.read(b"\r")
+    assert not refused.value.retryable
 
 
 def test_an_echo_with_the_answer_behind_it_is_no_refusal():
