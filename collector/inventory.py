@@ -221,6 +221,8 @@ def _numbered(program: Program, place: dict[str, int]) -> tuple[float | int | st
 
 def _shares(units: tuple[UnitPlan, ...], most: int) -> list[tuple[UnitPlan, ...]]:
     """`units` in at most `most` shares of about the same load; what is behind one unit number stays together."""
+    if most == 1:
+        return [units]
     by_number: dict[int, list[UnitPlan]] = {}
     for unit in units:
         by_number.setdefault(unit.unit, []).append(unit)

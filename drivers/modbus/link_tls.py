@@ -101,6 +101,12 @@ class TlsLink:
     async def _handshake(self) -> "_Stream":
         loop = asyncio.get_running_loop()
         context = await loop.run_in_executor(None, client_context, self._tls)
+        name = self._tls.name or self._address.host
+        try:  # asyncio would leave the socket open
+            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+        except ValueError as error:
+            hint = "give name= as it stands in the certificate"
+            raise LinkUnavailable(f"{self.subject}: {name!r} can be no name: {error} — {hint}") from error
         last: LinkUnavailable | None = None
         for host in await self._addresses():
             try:
@@ -110,7 +116,7 @@ class TlsLink:
                         host,
                         self._address.port,
                         ssl=context,
-                        server_hostname=self._tls.name or self._address.host,
+                        server_hostname=name,
                         ssl_handshake_timeout=self._handshake_s,
                     )
             except (TimeoutError, OSError) as error:  # ssl.SSLError is an OSError

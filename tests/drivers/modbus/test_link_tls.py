@@ -264,6 +264,15 @@ async def test_nothing_listening_is_unavailable_with_a_hint(authority, pki):
         assert "nothing listens there" in str(await refused(link, sink))
 
 
+@pytest.mark.parametrize("name", [".ups", "u" * 64 + ".example"])
+async def test_a_name_that_none_can_have_is_unavailable(authority, pki, name):
+    async with device(server_context(*pki[0], authority.ca)) as port:
+        with link_to(url_to(port, authority.ca, pki[1], name=name)) as (link, sink):
+            error = await refused(link, sink)
+            assert isinstance(error, LinkUnavailable)
+            assert "give name= as it stands in the certificate" in str(error)
+
+
 async def test_a_name_that_dns_does_not_know_is_unavailable(monkeypatch):
     async def fails(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from drivers.base import Request
 from drivers.errors import BadFrame
-from drivers.modbus.mbap import MAX_FRAME, split, template
+from drivers.modbus.mbap import MAX_FRAME, Frames, split, template
+from tests.fuzzing import hostile
 
 
 def test_a_request_and_the_begin_of_its_answer_are_known_but_for_the_transaction_id():
@@ -39,3 +40,29 @@ def test_any_stream_is_frames_of_bounded_length_until_one_bad_frame(stream):
     except BadFrame:
         return
     assert len(buffer) - start < MAX_FRAME
+
+
+def cut(pieces):
+    """(frames, whether the stream was lost) of what comes in these pieces; nothing is kept but an unfinished frame."""
+    stream, found = Frames(), []
+    for piece in pieces:
+        try:
+            for transaction, frame in stream.feed(piece):
+                found.append((transaction, bytes(frame)))
+        except BadFrame:
+            return found, True
+        assert len(stream._held) < MAX_FRAME
+    return found, False
+
+
+def test_a_stream_is_cut_into_its_frames_wherever_it_is_broken():
+    frames = [(7, b"\x00\x07\x00\x00\x00\x03\x01\x83\x02"), (8, b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a")]
+    stream = b"".join(frame for _, frame in frames)
+    for at in range(len(stream) + 1):
+        assert cut([stream[:at], stream[at:]]) == (frames, False)
+
+
+def test_hostile_streams_are_cut_alike_whole_and_byte_by_byte():
+    good = [b"\x00\x07\x00\x00\x00\x03\x01\x83\x02", b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a"]
+    for stream in hostile(good, 4, 600):
+        assert cut(bytes((byte,)) for byte in stream) == cut([stream])
