@@ -19,6 +19,7 @@ from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.plan import AnyBlock, Block, link_cost, parts_of, plan_any
 from drivers.point import Point
 from drivers.profile import Profile, load_profile
+from drivers.text.command import Command
 from drivers.text.profile import TextPoint
 
 #: Above this share the bus cannot keep its intervals at all.
@@ -278,13 +279,29 @@ def _form(profile: AnyProfile, point: Meaning) -> dict[str, Any]:
     }
 
 
+def _nameless_speakers(inventory: Inventory, bus: BusPlan) -> list[str]:
+    """Devices of `bus` that send by themselves without saying who they are."""
+    found = []
+    for unit in bus.units:
+        commands = [inventory.blocks[number].command for number in unit.blocks]
+        if any(isinstance(c, Command) and not c.question and not c.names_unit for c in commands):
+            found.append(unit.device)
+    return found
+
+
 def check_load(inventory: Inventory, file: str) -> None:
-    """Refuse what cannot work. Raises ConfigError naming each overloaded bus, and a plan without a begin or an end."""
+    """Refuse what cannot work. Raises ConfigError naming each overloaded bus, each on which two devices send by
+    themselves and nobody can tell which, and a plan without a begin or an end.
+    """
     findings = []
     for bus in inventory.buses:
         if bus.load > FULL_LOAD:
             hint = f"lengthen the intervals {bus.load:.1f} times, read fewer points, or split the bus"
             findings.append(Finding(file, f"bus.{bus.name}", "", f"predicted load is {bus.load:.0%} of the line", hint))
+        speakers = _nameless_speakers(inventory, bus)
+        if len(speakers) > 1:
+            reason = f"{' and '.join(speakers)} send by themselves, and nobody can tell which of them did"
+            findings.append(Finding(file, f"bus.{bus.name}", "", reason, "give each a bus of its own"))
     if not inventory.blocks:
         findings.append(Finding(file, "device", "", "nothing to poll", "add at least one [[bus]] and one [[device]]"))
     if not inventory.centres:

@@ -148,7 +148,7 @@ class AsciiProfile(TextProfile):
         asked = replace(
             asked,
             line_bytes=asked.line_bytes if command.ask else 0,
-            names_unit=self.tells_unit,
+            names_unit=self.tells_unit if command.ask else names_unit(command.begins),
             patience_s=command.max_age_s or 0.0,
             marked=bool((command.receive or self.receive).start),
         )

@@ -395,3 +395,11 @@ def test_a_full_line_is_just_possible(site):
     many["th22"] = {"bus": "line", "unit": 22, "profile": "generic/xy_md02", "interval_s": 1.0}
     with pytest.raises(ConfigError, match="predicted load is 101%"):
         check_load(site(LINE, **many), "f")
+
+
+def test_two_devices_that_send_by_themselves_on_one_line_are_refused_unless_they_say_who_they_are(site):
+    sensor = {"profile": "example/streaming_sensor"}
+    buses = {**LINE, "other": "serial:///dev/ttyS1"}
+    check_load(site(buses, a={"bus": "line", **sensor}, b={"bus": "other", **sensor}), "f")
+    with pytest.raises(ConfigError, match="a and b send by themselves"):
+        check_load(site(LINE, a={"bus": "line", **sensor}, b={"bus": "line", "unit": 2, **sensor}), "f")
