@@ -55,7 +55,7 @@ REFUSALS = frozenset({"", "?", "NAK", "(NAK", "#NAK"})
 REFUSED = 0
 #: Anything else in a line comes from noise or a wrong baud rate.
 _TEXT = re.compile(r"[\x20-\x7e]*")
-#: Some UPSs end a line with CR LF, so the next one begins with LF.
+#: Some UPSs end a line with CR LF or LF CR, some fill it up with NUL.
 _BLANK = b" \n\0"
 
 
@@ -75,6 +75,8 @@ def read_line(query: Query, line: bytes, *, crc: bool = False) -> str:
     Raises Refused when the UPS does not know the question, BadFrame for everything that is no answer to it.
     """
     body = line.removesuffix(CR).lstrip(_BLANK)
+    if not crc:  # whose last byte may be 0
+        body = body.rstrip(_BLANK)
     begin = _begin(query, body)
     body = body[max(0, begin) :]
     if _refuses(query, body) or (crc and len(body) > 2 and _refuses(query, body[:-2])):

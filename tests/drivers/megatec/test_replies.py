@@ -272,6 +272,9 @@ def test_dashes_and_blanks_are_not_available(field, shown):
         Q1.replace(b"(226.0", b"( 26.0"),  # padded with blanks instead of zeros
         Q1.replace(b"014", b" 14"),
         Q1[:-1] + b" 1234\r",  # more fields than documented
+        Q1[:-1] + b"\n\r",
+        Q1[:-1] + b"\0\0\r",
+        b"\n" + Q1,
     ],
 )
 def test_padding_and_further_fields_are_read(line):
