@@ -5,7 +5,7 @@ from functools import lru_cache
 
 #: unit → what such a point is called, without where it is measured and which phase, number or tariff it is.
 _STEMS = {
-    "V": ("voltage",),
+    "V": ("voltage", "voltage_limit"),
     "A": ("current", "current_limit"),
     "mA": ("leak_current",),
     "Ω": ("resistance", "resistance_per_foot"),
@@ -26,10 +26,10 @@ _STEMS = {
 _UNIT_OF = {stem: unit for unit, stems in _STEMS.items() for stem in stems}
 #: Where it is measured, and the how manieth of these.
 _PLACES = (
-    r"(?:(?:rated|peak|min|max|input|output|bypass|battery|cell|charge|discharge|mains|generator|bus|inlet|outlet|branch"
-    r"|breaker|loop|ambient|supply|return|remote|outdoor)_(?:[0-9]{1,3}_)?)*"
+    r"(?:(?:rated|peak|min|max|input|output|bypass|battery|cell|charge|discharge|fault|mains|generator|dc|bus|port|inlet"
+    r"|outlet|branch|breaker|loop|ambient|supply|return|remote|outdoor)_(?:[0-9]{1,3}_)?)*"
 )
-_WHICH = r"(?:_(?:[abcn]|ab|bc|ca|ll|ln|avg|min|max|lowest|highest|[tq][1-4]|[0-9]{1,3}))*"
+_WHICH = r"(?:_(?:[abcn]|ab|bc|ca|ll|ln|avg|min|max|lowest|highest|negative|[tq][1-4]|[0-9]{1,3}))*"
 _SHARED = re.compile(rf"{_PLACES}({'|'.join(sorted(_UNIT_OF, key=len, reverse=True))}){_WHICH}")
 
 
