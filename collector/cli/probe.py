@@ -45,7 +45,7 @@ _MAX_FRAMES = 1000
 @click.option(
     "--listen", "listen_s", type=click.FloatRange(0.1, 86400), help="Only show what comes, for so many seconds."
 )
-@click.option("--raw", is_flag=True, help="Show the frames on the wire in hex.")
+@click.option("--raw", is_flag=True, help="Show the frames on the wire: in hex, or as text where text is spoken.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     url: str,
@@ -86,10 +86,10 @@ def command(
             raise click.UsageError("--listen sends nothing: leave --profile, --protocol and --read out")
         raise SystemExit(listen(url, listen_s, as_json=as_json))
     frames: list[str] = []
-    trace = _tracer(frames, as_json) if raw else None
     if protocol:
         if profile_name or reads:
             raise click.UsageError("--protocol asks everything there is: leave --profile and --read out")
+        trace = _tracer(frames, as_json, text=True) if raw else None
         raise SystemExit(ask_everything(url, protocol, unit, timeout_s, trace, frames, as_json=as_json))
     try:
         address = parse_bus(url)
@@ -104,6 +104,8 @@ def command(
     shown = [str(request) for request in requests]
     settings = {"link": str(address), "unit": unit, "profile": profile_name, "reads": shown}
     settings |= {"count": count, "timeout_s": timeout_s}
+    speaks_text = profile is not None and profile.protocol != "modbus"
+    trace = _tracer(frames, as_json, text=speaks_text) if raw else None
     if not as_json:
         _echo_settings(settings)
     report = _run(address, unit, requests, profile, settings, trace, as_json)
@@ -140,12 +142,13 @@ def _run(
         raise SystemExit(CANNOT_OPEN) from None
 
 
-def _tracer(frames: list[str], as_json: bool) -> "Trace":
-    """Show frames as they go, or keep them for the JSON object."""
+def _tracer(frames: list[str], as_json: bool, *, text: bool) -> "Trace":
+    """Show frames as they go, or keep them for the JSON object. `text`: people read the protocol as characters."""
+    from drivers.ascii.octets import show
 
     def trace(way: str, data: bytes) -> None:
         if not as_json:
-            click.echo(f"  {way}  {data.hex(' ')}")
+            click.echo(f"  {way}  {show(data, 'ascii') if text else data.hex(' ')}")
         elif len(frames) < _MAX_FRAMES:
             frames.append(f"{way} {data.hex(' ')}")
 

@@ -96,8 +96,9 @@ def run_ydt(profile, unit, path, *options):
 
 
 def test_a_device_of_yd_t_1363_is_named_with_the_profile_that_fits(tmp_path):
-    result = run_ydt("vertiv/liebert_gxe", 1, tmp_path)
+    result = run_ydt("vertiv/liebert_gxe", 1, tmp_path, "--raw")
     assert result.exit_code == 0
+    assert "  tx  ~20012A4F0000FD90\\r\n  rx  ~21012A000000FDA9\\r\n" in result.output
     assert "Present    yes: UPS (CID1 2AH), version 21H\n" in result.output
     assert "Identity   Liebert GX" in result.output
     assert "Refused    41, 46, 47, 4D (RTN 04H: it does not know the command)\n" in result.output
