@@ -152,7 +152,8 @@ def _fits(profile: MegatecProfile, found: Discovery) -> bool:
         points = profile.points_of(block.command)
         image = pack(points, profile.read(profile.command_named(block.command), 1, frame))
         places, _ = offsets(points)
-        readings = (decode_point(profile, point, image, places[point.name]) for point in points)
-        if any(reading.status is Status.OUT_OF_RANGE for reading in readings):
+        judged = [decode_point(profile, point, image, places[point.name]).status for point in points]
+        numbers = [status for point, status in zip(points, judged, strict=True) if point.is_float]
+        if Status.OUT_OF_RANGE in judged or (numbers and Status.GOOD not in numbers):
             return False
     return True

@@ -41,6 +41,7 @@ async def test_a_ups_is_asked_everything_and_nothing_else(tmp_path):
     [
         (LINE_INTERACTIVE, ["megatec/q1"]),
         (LINE_INTERACTIVE | {b"Q1": b"(226.0 195.0 226.0 014 49.0 2.27 30.0 00000000"}, ["megatec/online_q1"]),
+        ({b"Q1": b"(---.- ---.- ---.- --- --.- --.- --.- 00000000"}, []),
         (CASTLE, ["santak/castle_c", "megatec/q6", "megatec/online_q1"]),
     ],
 )
