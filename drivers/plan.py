@@ -143,18 +143,29 @@ def split(block: Block, profile: Profile) -> list[Block]:
     """What to read instead when the device refuses `block` with exception 2.
 
     A block with holes becomes its runs of registers that its own points name; a run is cut in two near its middle,
-    so that repeated splitting isolates the register that is not there. A block that cannot be cut returns itself.
+    so that repeated splitting isolates the register that is not there. What a derived point is computed from is only
+    cut when nothing else can be. A block that cannot be cut returns itself.
     """
-    spans = _spans(profile, [profile.named(name) for name in block.points])
+    points = [profile.named(name) for name in block.points]
+    spans = _spans(profile, points)
+    for uncut in (_wholes(profile, points), []):
+        pieces = _cut(_in_order([*spans, *uncut]))
+        if len(pieces) > 1:
+            return [_block(profile, piece, block.function, block.every, block.interval_s) for piece in pieces]
+    return [block]
+
+
+def _cut(spans: list[_Span]) -> list[list[_Span]]:
+    """Sorted spans as their runs, or a single run in two where no span crosses, near the middle; else as they are."""
     runs = _runs(spans)
-    if len(runs) == 1:
-        ends = accumulate((s.end for s in spans), max)
-        cuts = [k for k, (end, span) in enumerate(zip(ends, spans[1:], strict=False), 1) if end <= span.first]
-        if not cuts:
-            return [block]
-        middle = min(cuts, key=lambda k: abs(2 * k - len(spans)))
-        runs = [spans[:middle], spans[middle:]]
-    return [_block(profile, run, block.function, block.every, block.interval_s) for run in runs]
+    if len(runs) > 1:
+        return runs
+    ends = accumulate((s.end for s in spans), max)
+    cuts = [k for k, (end, span) in enumerate(zip(ends, spans[1:], strict=False), 1) if end <= span.first]
+    if not cuts:
+        return [spans]
+    middle = min(cuts, key=lambda k: abs(2 * k - len(spans)))
+    return [spans[:middle], spans[middle:]]
 
 
 def _groups(points: Iterable[Point]) -> Iterable[tuple[tuple[int, int], list[Point]]]:

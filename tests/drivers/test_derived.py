@@ -9,13 +9,13 @@ from collector.decode import Decode
 from collector.inventory import _numbered, _spec
 from collector.types import BlockSpec, RawBatch
 from drivers.codec import Reading, Status, decode_point
-from drivers.derived import derive, placed
+from drivers.derived import derive, mistakes, placed
 from drivers.errors import ProfileError
 from drivers.lint import lint
 from drivers.plan import plan, plan_any, split, tcp_cost
 from drivers.profile import parse_profile
 from tests.drivers.test_formula import formulas
-from tests.drivers.test_plan import FAST, SLOW
+from tests.drivers.test_plan import FAST, SLOW, check_cover, costs, maps
 from tests.maps import a_derived, a_point, a_profile, untimed
 
 A, B, C = (a_point(k, "s16", name=name, scale=0.1, invalid=(0x8000,)) for k, name in enumerate("abc"))
@@ -69,12 +69,55 @@ def test_inputs_come_in_one_answer_however_dear_and_without_the_formula_they_do_
     assert plan(profile, 1.0, SLOW, points=["a", "far", "both"]) == [block]
 
 
+@untimed
+@given(maps(), costs, st.data())
+def test_whatever_is_derived_from_what_the_planner_always_reads_its_inputs_together(profile, cost, data):
+    groups = {}
+    for point in profile.point:
+        groups.setdefault((point.function, point.every), []).append(point)
+    derived = []
+    for k in range(data.draw(st.integers(1, 4))):
+        group = data.draw(st.sampled_from([*groups.values()]))
+        inputs = data.draw(st.lists(st.sampled_from(group), min_size=1, max_size=3, unique_by=lambda p: p.name))
+        formula = a_derived(f"d{k}", " + ".join(point.name for point in inputs), every=inputs[0].every)
+        if not [*mistakes(profile.model_copy(update={"derived": (formula,)}))]:
+            derived.append(formula)
+    whole = profile.model_copy(update={"derived": tuple(derived)})
+    blocks = plan(whole, 1.0, cost)
+    check_cover(whole, blocks, [point.name for point in whole.point])
+    assert {p.name for each in placed(whole, blocks) for p in each if p.program} == {d.name for d in derived}
+    assert all(block.count <= whole.max_count(block.function) for block in blocks)
+    for block in blocks:
+        pieces = split(block, whole)
+        told = [p.name for each in placed(whole, pieces) for p in each]
+        assert sorted(told) == sorted(p.name for p in placed(whole, blocks)[blocks.index(block)]), "none is forgotten"
+
+
 def test_a_refused_input_costs_the_derived_point_and_not_the_other_inputs():
     profile = a_profile(A, B, C, derived=(SUM,))
     (block,) = plan(profile, 1.0, FAST)
     pieces = split(block, profile)
     assert [p.points for p in pieces] == [("a",), ("b", "c")]
     assert placed(profile, pieces) == [[("total", ())], []]
+
+
+@pytest.mark.parametrize("missing", range(12))
+def test_a_refused_register_costs_no_formula_but_its_own(missing):
+    groups = [[a_point(4 * g + k, name=f"g{g}_{k}") for k in range(3)] for g in range(3)]
+    loose = [a_point(4 * g + 3, name=f"loose_{g}") for g in range(3)]
+    derived = tuple(a_derived(f"sum_{g}", " + ".join(p.name for p in group)) for g, group in enumerate(groups))
+    profile = a_profile(*(p for group in groups for p in group), *loose, derived=derived)
+    waiting, good = plan(profile, 1.0, FAST), []
+    while waiting:
+        block = waiting.pop()
+        there = not block.address <= missing < block.address + block.count
+        pieces = [] if there else split(block, profile)
+        good += [block] if there else []
+        waiting += pieces if len(pieces) > 1 else []
+    kept = {p.name for each in placed(profile, good) for p in each if p.program}
+    lost = set() if missing % 4 == 3 else {f"sum_{missing // 4}"}
+    assert kept == {d.name for d in derived} - lost
+    assert sum(len(block.points) for block in good) == 11
 
 
 def test_a_derived_point_without_any_input_read_is_nowhere():
