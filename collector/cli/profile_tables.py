@@ -45,12 +45,19 @@ def list_table(rows: Sequence[dict[str, Any]]) -> "Table":
             table.add_row(escape(row["name"]), f"[red]{escape(broken)}", "", "")
         else:
             mark = f"[yellow]{row['evidence']}" if row["evidence"] == "doubtful" else row["evidence"]
-            table.add_row(escape(row["name"]), escape(_device(row)), str(row["points"]), mark)
+            table.add_row(escape(row["name"]), escape(_beside_name(row)), str(row["points"]), mark)
     return table
 
 
 def _device(row: dict[str, Any]) -> str:
     return row["model"] if row["vendor"] == "generic" else f"{row['vendor']} {row['model']}"
+
+
+def _beside_name(row: dict[str, Any]) -> str:
+    """The device without a vendor that the name of the profile already tells: 80 columns are few."""
+    folder = row["name"].partition("/")[0].replace("_", "")
+    told = row["vendor"].lower().replace(" ", "").startswith(folder)
+    return str(row["model"]) if told else _device(row)
 
 
 def point_table(name: str, profile: "AnyProfile", points: Sequence[dict[str, Any]]) -> "Table":

@@ -68,6 +68,17 @@ def test_list_takes_words_and_a_category(site):
     assert names_of(run("list", "m7", "--json", "--profiles", site)) == {"acme/m7"}
 
 
+def test_the_list_tells_a_vendor_beside_the_name_only_where_that_does_not(site):
+    site.joinpath("acme", "m9.toml").write_text(
+        BROKEN.replace("u8", "u16").replace("Volt", "V").replace("Acme", "Bolt")
+    )
+    lines = run("list", "acme", "--profiles", site).stdout.splitlines()
+    assert [line.split() for line in lines if "/m8" in line or "/m9" in line] == [
+        ["acme/m8", "M8", "2", "doubtful"],
+        ["acme/m9", "Bolt", "M7", "2", "doubtful"],
+    ]
+
+
 def test_list_of_nothing_says_so_and_fails():
     result = run("list", "nobody")
     assert result.exit_code == 1
