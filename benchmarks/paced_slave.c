@@ -126,7 +126,7 @@ static void hand_over(struct bus *bus, int64_t character, int fifo)
         return;
     if (write(bus->fd, bus->answer + bus->sent, n) != n)
         return; /* nobody has the port open */
-    int64_t end = now, late = end - due; /* the byte can be seen from now on, whatever the call takes */
+    int64_t end = now, late = now_ns() - due; /* a byte can be seen before the call that hands it over returns */
     bus->late_sum += late;
     bus->bytes++;
     if (late > bus->late_max)
