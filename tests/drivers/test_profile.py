@@ -3,11 +3,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import ProfileError
-from drivers.profile import MAX_TEXT, Profile, load_profile, parse_profile, profile_names
+from drivers.meaning import Derived
+from drivers.point import Point, Repeat
+from drivers.profile import MAX_TEXT, load_profile, parse_profile, profile_names
 from tests.maps import a_point, a_profile, untimed
 
 PROFILES = Path(__file__).resolve().parents[2] / "drivers" / "profiles"
@@ -223,7 +225,7 @@ def as_toml(value):
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + "".join(c if c.isalnum() else "_" for c in value) + '"'
+        return '"' + "".join(c if c.isalnum() or c in " +-*/%(){}" else "_" for c in value) + '"'
     if isinstance(value, list):
         return "[" + ", ".join(map(as_toml, value)) + "]"
     if isinstance(value, dict):
@@ -231,19 +233,59 @@ def as_toml(value):
     return str(value).replace("None", '""')
 
 
-@untimed
+REPEATED = """[[repeat]]
+count = 3
+stride = 2
+tag = "outlet"
+[[repeat.point]]
+name = "current"
+table = "input"
+address = 20
+type = "s16"
+scale_register = 19
+[[repeat.derived]]
+name = "double"
+derive = "current * 2"
+[[derived]]
+name = "total"
+derive = "voltage_a + outlet_1_current"
+"""
+KEYS = sorted(
+    {*Point.model_fields, *Derived.model_fields, *Repeat.model_fields, "forbidden", "max_registers", "request", "x"}
+)
+HEADERS = {
+    "point": "",
+    "limits": "[limits]\n",
+    "device": "",
+    "golden": "[[golden]]\n",
+    "repeat": "[[repeat]]\n",
+    "repeat.point": "",
+    "repeat.derived": "",
+    "derived": "",
+}
+
+
+@settings(untimed, max_examples=250)
 @given(
-    st.sampled_from(["point", "limits", "device", "golden"]),
-    st.sampled_from([*Profile.model_fields["point"].annotation.__args__[0].model_fields, "forbidden", "request", "x"]),
-    toml_values,
+    st.sampled_from(sorted(HEADERS)), st.sampled_from(KEYS), toml_values | st.sampled_from(["n + 1", "{n}", "{", "a"])
 )
 def test_any_value_at_any_key_gives_a_profile_or_a_profile_error(table, key, value):
     line = f"{key} = {as_toml(value)}\n"
-    text = "\n".join(row for row in SOUND.splitlines() if not row.startswith(f"{key} ")) + "\n"
-    header = {"point": "", "limits": "[limits]\n", "device": "", "golden": "[[golden]]\n"}[table]
-    text = text.replace("[[point]]", f"{line}[[point]]") if table == "device" else text + header + line
+    lines = [row for row in (SOUND + REPEATED).splitlines() if not row.startswith(f"{key} ")]
+    text = "\n".join(lines) + "\n"
+    place = f"[[{table}]]\n"
+    if table == "device":
+        text = text.replace("[[point]]", f"{line}[[point]]", 1)
+    elif HEADERS[table]:
+        text += HEADERS[table] + line
+    else:
+        text = text.replace(place, place + line, 1)
     with contextlib.suppress(ProfileError):
         parse_profile(text)
+
+
+def test_the_text_that_is_damaged_above_is_sound():
+    assert len(parse_profile(SOUND + REPEATED).published) == 8
 
 
 @untimed
