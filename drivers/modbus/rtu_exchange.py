@@ -17,7 +17,15 @@ just the same, and what comes later is waited for.
 
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException
-from drivers.modbus.rtu import MAX_BUFFER, QUESTION_BYTES, RtuReceiver, answer_length, encode, read_answer
+from drivers.modbus.rtu import (
+    EXCEPTION_BYTES,
+    MAX_BUFFER,
+    QUESTION_BYTES,
+    RtuReceiver,
+    answer_length,
+    encode,
+    read_answer,
+)
 from drivers.modbus.turnaround import Turnarounds
 
 #: Bytes of one frame may come this far apart: an FTDI adapter holds them for up to 16 ms, a serial server for longer.
@@ -26,6 +34,10 @@ QUIET_S = 0.05
 #: next request leaves t3.5 after it: half a character, and never less than the process may be woken late.
 EARLY_CHARACTERS = 0.5
 EARLY_S = 0.000_15
+#: An answer that takes longer than this is not slept through at a stretch: a refusal would be over long before.
+#: The look for it comes so many characters later that the head of a good answer is there too.
+LONG_ANSWER_S = 0.1
+REFUSAL_CHARACTERS = 2
 #: When an answer is complete at the first look, the next look is earlier by this share of what the unit was thought to
 #: need: too early costs one more look, too late costs time of the line.
 TOO_LATE_SHARE = 0.25
@@ -121,7 +133,9 @@ class RtuExchange:
         self._busy_until = now + self._question_s
         self._shortest_end = now + (QUESTION_BYTES + answer_length(self.asked)) * self._character_s
         self._missing = 0
-        self._sleep_until(self._shortest_end + self._turnarounds.least(unit), now)
+        end = self._shortest_end + self._turnarounds.least(unit)
+        spared = (answer_length(self.asked) - EXCEPTION_BYTES - REFUSAL_CHARACTERS) * self._character_s
+        self._sleep_until(end - spared if spared > LONG_ANSWER_S else end, now)
         return self._question
 
     def looked(self) -> None:

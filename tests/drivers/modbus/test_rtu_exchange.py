@@ -362,3 +362,21 @@ def test_a_unit_that_got_quicker_is_looked_at_in_time_after_a_few_answers():
             assert exchange.received(answer_to(ASK), looks) == data_of(ASK)
         now = max(ready, looks)
     assert looks < ready
+
+
+def test_a_refusal_of_a_long_read_is_found_long_before_its_answer_would_have_been_over():
+    exchange, long = line(), Request(1, 3, 0, 125)
+    now = ask(exchange, long, NOW)
+    refused_at = now + 13 * CHARACTER_S
+    assert refused_at < exchange.look_at < refused_at + 3 * CHARACTER_S
+    error = exchange.received(seal(1, b"\x83\x02"), exchange.look_at)
+    assert isinstance(error, DeviceException)
+
+
+def test_a_long_answer_is_slept_through_once_its_head_was_seen():
+    exchange, long = line(), Request(1, 3, 0, 125)
+    now = ask(exchange, long, NOW)
+    at = exchange.look_at
+    there = int((at - now) / CHARACTER_S) - 8
+    assert exchange.received(answer_to(long)[:there], at) is None
+    assert exchange.look_at == pytest.approx(at + (255 - there) * CHARACTER_S - CHARACTER_S / 2)
