@@ -67,7 +67,15 @@ def test_the_link_keeps_t35_always_and_adds_less_than_half_a_percent_to_the_time
     assert line.wire.idle_s < 0.005 * SECONDS
 
 
-def test_a_read_wakes_the_process_a_handful_of_times_however_long_its_answer(monkeypatch):
+def test_the_echo_of_a_two_wire_adapter_costs_no_time_of_the_line():
+    silent, echoing = Saturated(9600, 10), Saturated(9600, 10)
+    echoing.wire.echoes = True
+    for line in (silent, echoing):
+        line.run(SECONDS)
+    assert echoing.answers == silent.answers
+
+
+def test_a_read_wakes_the_process_a_handful_of_times_however_long_its_answer():
     line = Saturated(9600, 125)
     line.run(SECONDS)
     assert (line.wire.reports + line.alarms_rung) / line.answers < 7

@@ -54,6 +54,7 @@ class VirtualWire:
     def __init__(self, address: BusAddress, clock: FakeClock, random_: random.Random) -> None:
         self.subject = str(address)
         self.dead: set[int] = set()
+        self.echoes = False  #: as a two-wire adapter does that hears itself
         self.asked = Counter[int]()
         self.early_gaps = 0  #: questions that did not keep t3.5
         self.idle_s = 0.0  #: silence beyond t3.5 before questions, the first one not counted
@@ -97,6 +98,8 @@ class VirtualWire:
         unit, function, _, count = struct.unpack(">BBHH", frame[:6])
         self.asked[unit] += 1
         self._busy_until = now + QUESTION_BYTES * self._character_s
+        if self.echoes:
+            self._bytes += [(now + (i + 1) * self._character_s, byte) for i, byte in enumerate(frame)]
         if unit in self.dead:
             return
         usual = self._turnaround_s.setdefault(unit, self._random.uniform(*TURNAROUND_S))
