@@ -153,8 +153,9 @@ def profile_names(search: Sequence[Path] = ()) -> list[str]:
 @lru_cache(maxsize=CACHED_PROFILES)
 def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
     """The profile written in `text` as TOML; `subject` names it in messages. Raises ProfileError."""
-    from drivers.lint import lint  # these two stand above this module
+    from drivers.lint import lint  # these three stand above this module
     from drivers.repeat import expanded, of_templates
+    from drivers.text.repeat import unfolded
 
     try:
         data = _tuples(tomllib.loads(text))
@@ -164,6 +165,9 @@ def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
     if model is None:
         hint = f"known: {', '.join(MODELS)}"
         raise ProfileError(subject, [("protocol", f"{data['protocol']!r} is not spoken here", hint)])
+    origin: dict[str, str] = {}
+    if model is not Profile:
+        data, origin = unfolded(data, subject)
     try:
         profile = model.model_validate(data)
     except ValidationError as error:
@@ -171,8 +175,7 @@ def parse_profile(text: str, subject: str = "profile") -> AnyProfile:
         rest = survivors(error, data)
         if rest is not None and rest["point"]:  # so that the sound points' mistakes of content are told as well
             findings += lint(model.model_validate(rest))
-        raise ProfileError(subject, findings) from None
-    origin: dict[str, str] = {}
+        raise ProfileError(subject, [*of_templates(findings, origin)]) from None
     if isinstance(profile, Profile):
         profile, origin = expanded(profile, subject)
     mistakes = lint(profile)

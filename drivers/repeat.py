@@ -41,7 +41,7 @@ def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
             key = f"repeat[{i}].{table}[{template.name}]"
             try:
                 made = [_instance(repeat, template, n) for n in range(repeat.first, repeat.first + repeat.count)]
-            except _Unusable as error:
+            except Unusable as error:
                 findings.append((f"repeat[{i}].{error.key}" if error.of_repeat else f"{key}.{error.key}", *error.said))
                 continue
             points += [point for point in made if isinstance(point, Point)]
@@ -66,7 +66,7 @@ def of_templates(findings: Iterable[Finding], origin: dict[str, str]) -> Iterato
             yield f"{template}{match[2]}", f"{reason} (in {match[1]})", hint
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """A template that gives no point: the key at fault, the reason and the hint."""
 
     def __init__(self, key: str, reason: str, hint: str, *, of_repeat: bool = False) -> None:
@@ -77,9 +77,9 @@ def _instance(repeat: Repeat, template: Template | DerivedTemplate, n: int) -> P
     keys: dict[str, Any] = template.model_dump(exclude_unset=True)
     for key in ("name", "publish_as", "note", "scale_register", "derive"):
         if isinstance(keys.get(key), str):
-            keys[key] = _filled(key, keys[key], n)
+            keys[key] = filled(key, keys[key], n)
     if repeat.tag is not None:
-        siblings = {_filled("name", each.name, n) for each in repeat.point}
+        siblings = {filled("name", each.name, n) for each in repeat.point}
         if "derive" in keys:
             keys["derive"] = _WORD.sub(
                 lambda word: f"{repeat.tag}_{n}_{word[0]}" if word[0] in siblings else word[0], keys["derive"]
@@ -89,7 +89,7 @@ def _instance(repeat: Repeat, template: Template | DerivedTemplate, n: int) -> P
         keys["tags"] = {**keys.get("tags", {}), repeat.tag: str(n)}
     elif keys["name"] == template.name and repeat.count > 1:
         hint = "write {n} where its number belongs, or give the repeat a tag"
-        raise _Unusable("name", "is the same for every instance", hint)
+        raise Unusable("name", "is the same for every instance", hint)
     if isinstance(template, Template):
         keys["address"] += _away(repeat, n)
     model = Point if isinstance(template, Template) else Derived
@@ -99,29 +99,30 @@ def _instance(repeat: Repeat, template: Template | DerivedTemplate, n: int) -> P
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0]) if first["loc"] else "name"
         reason = f"{first['input']!r} of instance {n}: {first['msg'].removeprefix('Input ')}"
-        raise _Unusable(key, reason, "see what {n} makes of it") from None
+        raise Unusable(key, reason, "see what {n} makes of it") from None
 
 
 def _away(repeat: Repeat, n: int) -> int:
     """Registers from the template's address to that of instance n."""
     if repeat.index is None and repeat.stride is None and repeat.count > 1:
         hint = "registers from one instance to the next"
-        raise _Unusable("stride", "is missing", hint, of_repeat=True)
+        raise Unusable("stride", "is missing", hint, of_repeat=True)
     if repeat.index is None:
         return (n - repeat.first) * (repeat.stride or 0)
     if repeat.stride is not None:
-        raise _Unusable("index", f"stands beside stride = {repeat.stride}", "one of them", of_repeat=True)
+        raise Unusable("index", f"stands beside stride = {repeat.stride}", "one of them", of_repeat=True)
     try:
         return _whole(repeat.index, n)
     except FormulaError as error:
-        raise _Unusable("index", str(error), error.hint, of_repeat=True) from None
+        raise Unusable("index", str(error), error.hint, of_repeat=True) from None
 
 
-def _filled(key: str, text: str, n: int) -> str:
+def filled(key: str, text: str, n: int) -> str:
+    """`text` with every placeholder replaced for instance `n`. Raises Unusable, naming `key`."""
     try:
         return _PLACE.sub(lambda match: str(_whole(match[1], n)), text)
     except FormulaError as error:
-        raise _Unusable(key, str(error), error.hint) from None
+        raise Unusable(key, str(error), error.hint) from None
 
 
 def _whole(text: str, n: int) -> int:

@@ -64,6 +64,15 @@ class TextPoint(Meaning):
         return ((self.length or 2) + 1) // 2 if self.is_text else NUMBER_REGISTERS
 
 
+class TextRepeat(Strict):
+    """Points that stand once for each cell, fuse or branch; `drivers.text.repeat` makes them at loading."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_POINTS)]
+    first: Annotated[int, Field(ge=0, le=10_000)] = 1  #: number of the first instance
+    tag: Name | None = None  #: publish each instance as if it were a device of its own, under this tag
+    point: tuple[dict[str, Any], ...] = Field(min_length=1)  #: keys of a point; {n} in a text is the number
+
+
 class TextFrame(Frame):
     """Whole frames: as text, with TOML's escapes for what cannot be seen, or in hex.
 
@@ -88,6 +97,7 @@ class TextProfile(AnyProfile):
 
     limits: TextLimits = TextLimits()
     command: tuple[Any, ...] = Field(min_length=1, max_length=MAX_COMMANDS)
+    repeat: tuple[TextRepeat, ...] = ()  #: always empty once loaded
     point: tuple[Any, ...] = Field(min_length=1, max_length=MAX_POINTS)
     golden: tuple[TextFrame, ...] = ()
 

@@ -95,8 +95,8 @@ class YdtPoint(TextPoint):
 
     @property
     def raw_limits(self) -> tuple[int, int] | None:
-        if self.is_float or self.is_text:
-            return None
+        if self._item is None or self.is_float or self.is_text:
+            return None  # of a field that is not there only that is told
         return (0, 1) if self.is_bool else layout.limits(self.item)
 
     @property
