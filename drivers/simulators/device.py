@@ -6,7 +6,7 @@ from drivers.point import Point
 from drivers.profile import Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.simulators.hall import HallModel, Seat
-from drivers.simulators.showing import plausible, shown
+from drivers.simulators.showing import plausible, restart, shown
 from drivers.simulators.unit import BIT_FUNCTIONS, Bank, Identity, Unit
 
 
@@ -31,7 +31,7 @@ class VirtualDevice:
             place = address - self._banks[function].first
             self._banks[function].data[2 * place : 2 * place + 2] = exponent.to_bytes(2, "big", signed=True)
         identity = Identity(profile.device.vendor, profile.device.model)
-        self.unit = Unit(seat.name, self._banks, identity, self.refresh)
+        self.unit = Unit(seat.name, self._banks, identity, self.refresh, self._restart)
         self.refresh()
 
     def refresh(self) -> None:
@@ -41,6 +41,10 @@ class VirtualDevice:
         self._shown_s = self._hall.time_s
         for point in self._points:
             self._show(point)
+
+    def _restart(self) -> None:
+        restart(self._hall, self.seat, self.profile)
+        self._shown_s = None
 
     def reading(self, name: str) -> Reading:
         """What a perfect collector makes of the registers as they are now. Raises KeyError."""

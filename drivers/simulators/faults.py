@@ -22,8 +22,11 @@ KINDS: dict[str, tuple[float | None, str]] = {
     "garbage": (16, "this many random bytes instead of the answer"),
     "echo": (None, "the request comes back before the answer, as on a two-wire loop; serial lines only"),
     "babble": (None, "random bytes without end, until the fault is cleared or the connection closed"),
+    "reboot": (None, "no answer this many times (3 unless given), then its counters begin at zero"),
     "reset": (None, "resets the connection; a serial port disappears and comes back"),
 }
+#: Questions that a device misses while it starts anew.
+REBOOT_TIMES = 3
 #: A TCP checksum keeps flipped bits away from the reader, and TCP has no shared wire to echo on.
 SERIAL_ONLY = frozenset({"noise", "echo"})
 
@@ -60,7 +63,12 @@ class Fault:
             raise ValueError(f"fault {text!r}: {amount:g} is no sensible amount: {KINDS[kind][1]}")
         if times is not None and int(times) < 1:
             raise ValueError(f"fault {text!r}: at least one time")
-        return cls(kind, amount, int(times) if times else None)
+        return cls(kind, amount, int(times) if times else REBOOT_TIMES if kind == "reboot" else None)
+
+    @property
+    def mute(self) -> bool:
+        """Whether there is no answer at all."""
+        return self.kind in ("silent", "reboot")
 
     def used(self) -> "Fault | None":
         """What is left of the fault after one spoilt answer."""
@@ -102,6 +110,16 @@ class Faulty(Protocol):
     requests: int  #: questions it understood
     exceptions: int  #: of them those it refused
     writes_refused: int  #: questions that were no reads of it
+
+    def restart(self) -> None:
+        """Its counters begin at zero."""
+
+
+def spend(unit: Faulty, fault: Fault) -> None:
+    """One more answer of `unit` is spoilt by `fault`."""
+    unit.fault = fault.used()
+    if fault.kind == "reboot" and unit.fault is None:
+        unit.restart()
 
 
 def _sensible(kind: str, amount: float) -> bool:

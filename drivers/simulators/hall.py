@@ -6,7 +6,7 @@ temperatures follow cooling with a delay; energy is the integral of power. Same 
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 DAY_S = 86400.0
@@ -27,6 +27,7 @@ class Seat:
     share: float = 1.0
     phases: int = 3  #: 1 or 3
     battery_blocks: int = 32  #: of 12 V in series behind a UPS
+    counted: dict[str, float] = field(default_factory=dict, compare=False)  #: by its counters until it last started
 
 
 class _Drift:

@@ -5,7 +5,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED, Fault, Faulty
+from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED, Fault, Faulty, spend
 
 #: Start, eight data bits, parity or second stop, stop.
 CHARACTER_BITS = 11
@@ -91,8 +91,8 @@ class SerialBus(ABC):
         if fault is None:
             self._send_after(wait, frame, yields=True)
             return
-        unit.fault = fault.used()
-        if fault.kind == "silent":
+        spend(unit, fault)
+        if fault.mute:
             return
         if fault.kind == "reset":
             self._reset()

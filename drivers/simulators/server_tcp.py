@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from drivers.modbus.tcp_pool import TcpPool
-from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED, SERIAL_ONLY
+from drivers.simulators.faults import BABBLE_BYTES, BABBLE_EVERY_S, MAX_OWED, SERIAL_ONLY, spend
 from drivers.simulators.unit import Unit
 
 GATEWAY_TARGET_SILENT = 11
@@ -153,9 +153,9 @@ class _Connection:
         fault = unit.fault
         assert fault is not None
         assert self._sock is not None
-        unit.fault = fault.used()
         answer = unit.answer(pdu)
-        if fault.kind == "silent":
+        spend(unit, fault)
+        if fault.mute:
             return
         if fault.kind == "reset":
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -64,7 +64,15 @@ def shown(hall: HallModel, seat: Seat, profile: AnyProfile, point: Meaning) -> V
     if known is None:
         return plausible(hall, seat, point)
     quantity, factor = known
-    return quantity(hall, seat, point.name) * factor
+    return quantity(hall, seat, point.name) * factor - seat.counted.get(point.name, 0.0)
+
+
+def restart(hall: HallModel, seat: Seat, profile: AnyProfile) -> None:
+    """Let the counters of the device in `seat` begin at zero."""
+    for point in profile.point:
+        if point.kind == "counter" and (known := meaning(point.name, point.unit)) is not None:
+            quantity, factor = known
+            seat.counted[point.name] = quantity(hall, seat, point.name) * factor
 
 
 def plausible(hall: HallModel, seat: Seat, point: Meaning) -> float:

@@ -7,7 +7,7 @@ from drivers.codec import Reading, decode_point
 from drivers.derived import derive
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel, Seat
-from drivers.simulators.showing import plausible, shown
+from drivers.simulators.showing import plausible, restart, shown
 from drivers.text.image import Raw, offsets
 from drivers.text.profile import TextCommand, TextPoint, TextProfile
 
@@ -48,6 +48,9 @@ class TextUnit:
         frame = profile.answer(command, self._number, values)
         return frame[:-6] + frame[-2:] if fault is not None and fault.kind == "short" else frame
 
+    def restart(self) -> None:
+        self._device.restart()
+
     def refuse(self, question: bytes) -> bytes:
         """What it says to a question that none of its commands asks; b"": nothing."""
         self.writes_refused += 1
@@ -63,6 +66,10 @@ class TextDevice:
         self._hall = hall
         self.number = number
         self.unit = TextUnit(self, number)
+
+    def restart(self) -> None:
+        """Its counters begin at zero."""
+        restart(self._hall, self.seat, self.profile)
 
     def values(self, command: str) -> dict[str, Raw]:
         """What the answer to `command` says now: raw values by point name, each good where the point can show one."""

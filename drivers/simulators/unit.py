@@ -89,15 +89,21 @@ class Unit:
         banks: Mapping[int, Bank],
         identity: Identity | None = None,
         refresh: Callable[[], None] | None = None,
+        restart: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.banks = banks
         self.identity = identity
         self.refresh = refresh
+        self._restart = restart
         self.fault: Fault | None = None
         self.requests = 0
         self.exceptions = 0
         self.writes_refused = 0
+
+    def restart(self) -> None:
+        if self._restart is not None:
+            self._restart()
 
     def answer(self, pdu: bytes) -> bytes:
         """The answer PDU to `pdu` (at least one byte)."""

@@ -1,11 +1,12 @@
 import contextlib
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.simulators.faults import KINDS, Fault
+from drivers.simulators.faults import KINDS, Fault, spend
 
 ANSWER = bytes((3, 4, 1, 2, 3, 4))
 
@@ -14,6 +15,16 @@ def test_a_fault_is_written_as_kind_amount_and_times():
     assert Fault.parse("late:0.4*3") == Fault("late", 0.4, 3)
     assert Fault.parse("silent") == Fault("silent", 0.0, None)
     assert Fault.parse("ok") is None
+
+
+def test_a_reboot_is_silence_for_a_while_and_then_a_restart():
+    restarts = []
+    unit = SimpleNamespace(fault=Fault.parse("reboot"), restart=lambda: restarts.append(1))
+    for _ in range(3):
+        assert not restarts
+        assert unit.fault.mute
+        spend(unit, unit.fault)
+    assert (unit.fault, restarts) == (None, [1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
