@@ -18,7 +18,7 @@ from drivers.text.profile import TextRepeat
 
 _WHOLE = re.compile(r"\{[^{}]*\}")
 #: Keys that stay text whatever stands in them.
-_TEXTS = frozenset({"name", "publish_as", "note", "command", "field", "unit", "category"})
+_TEXTS = frozenset({"name", "publish_as", "note", "command", "group", "unit", "category"})
 
 
 class _Repeats(BaseModel):

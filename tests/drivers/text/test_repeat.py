@@ -112,3 +112,37 @@ def test_the_cells_of_a_packaged_battery_are_all_there():
     names = [point.name for point in load_profile("pylontech/us2000").point]
     assert {f"cell_{n}_voltage" for n in range(1, 16)} <= set(names)
     assert len(names) == len(set(names)) == 62
+
+
+ASCII = (
+    HEAD[: HEAD.index("[ydt1363]")].replace("ydt1363", "ascii")
+    + """
+[receive]
+end = "\\r"
+[[command]]
+name = "values"
+ask = "V"
+layout = "split"
+length = 3
+[[repeat]]
+count = 3
+[[repeat.point]]
+name = "v{n}"
+command = "values"
+field = "{n - 1}"
+[[golden]]
+request = "V"
+response = "1 2 3\\r"
+origin = "computed"
+expect = { v1 = 1, v2 = 2, v3 = 3 }
+"""
+)
+
+
+def test_a_field_that_is_counted_is_written_as_a_formula_too():
+    assert [point.field for point in parse_profile(ASCII, "x").point] == [0, 1, 2]
+
+
+def test_a_place_that_is_a_number_is_written_as_a_formula():
+    points = load_profile("icpdas/i7018").point
+    assert [(point.name, point.at) for point in points] == [(f"input_{n}", 7 * n) for n in range(8)]
