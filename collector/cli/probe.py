@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import re
 import statistics
-import struct
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from collector.cli import CANNOT_OPEN, DEVICE_FAULT, USAGE
+from collector.cli.registers import read_of, registers, show_registers
 
 if TYPE_CHECKING:
     from drivers.address import BusAddress
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from drivers.probe import Report
     from drivers.wires.base import Trace
 
-_READ = re.compile(r"(?:(?P<table>[a-z]+):)?(?P<address>\d+)(?:\+(?P<count>\d+))?")
-#: First digit of the old five- or six-digit numbers, which count from 1.
-_TABLE_OF_DIGIT = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
-_ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
-#: A float outside of this is hardly a reading of a plant; used only to mark the plausible word order.
-_PLAUSIBLE = (1e-3, 1e7)
 #: Frames kept for --json --raw.
 _MAX_FRAMES = 1000
 
@@ -100,7 +93,7 @@ def command(
         raise SystemExit(USAGE) from None
     if reads and profile is not None and profile.protocol != "modbus":
         raise click.UsageError(f"--read asks Modbus registers, {profile_name} speaks {profile.protocol}")
-    requests = [_request(text, unit) for text in reads]
+    requests = [read_of(text, unit) for text in reads]
     shown = [str(request) for request in requests]
     settings = {"link": str(address), "unit": unit, "profile": profile_name, "reads": shown}
     settings |= {"count": count, "timeout_s": timeout_s}
@@ -111,7 +104,7 @@ def command(
     report = _run(address, unit, requests, profile, settings, trace, as_json)
     if as_json:
         found: dict[str, Any] = {"settings": settings, **_facts(report), "values": _values(report, profile)}
-        found |= {"registers": _registers(report), "frames": frames}
+        found |= {"registers": registers(report), "frames": frames}
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
         _show(report, profile)
@@ -153,31 +146,6 @@ def _tracer(frames: list[str], as_json: bool, *, text: bool) -> "Trace":
             frames.append(f"{way} {data.hex(' ')}")
 
     return trace
-
-
-def _request(text: str, unit: int) -> "Request":
-    """A read as the user writes it. Raises click.BadParameter."""
-    from drivers.base import Request
-    from drivers.modbus.pdu import encode_read
-    from drivers.point import FUNCTION_OF_TABLE
-
-    match = _READ.fullmatch(text)
-    hint = "write holding:3059+10, input:0, coil:16+8, discrete:0+4, or 40001+10 in the old counting"
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not TABLE:ADDRESS+COUNT — {hint}", param_hint="--read")
-    table, digits, address = match["table"], match["address"], int(match["address"])
-    if table is None:
-        if len(digits) not in (5, 6) or digits[0] not in _TABLE_OF_DIGIT or int(digits[1:]) == 0:
-            raise click.BadParameter(f"{text!r} names no table — {hint}", param_hint="--read")
-        table, address = _TABLE_OF_DIGIT[digits[0]], int(digits[1:]) - 1
-    if table not in FUNCTION_OF_TABLE:
-        raise click.BadParameter(f"there is no table {table!r} — {hint}", param_hint="--read")
-    request = Request(unit, FUNCTION_OF_TABLE[table], address, int(match["count"] or 1))
-    try:
-        encode_read(request)
-    except ValueError as error:
-        raise click.BadParameter(f"{text}: {error}", param_hint="--read") from None
-    return request
 
 
 def _facts(report: "Report") -> dict[str, Any]:
@@ -237,41 +205,6 @@ def _values(report: "Report", profile: "AnyProfile | None") -> list[dict[str, An
     return rows
 
 
-def _registers(report: "Report") -> dict[str, list[dict[str, Any]]]:
-    """The raw reads: each register in every form it may have; bits as 0 and 1."""
-    from drivers.base import Request
-
-    raw = {}
-    for request, data in report.data.items():
-        if request in report.blocks or not isinstance(request, Request):
-            continue
-        if request.function <= 2:
-            bits = [data[i // 8] >> i % 8 & 1 for i in range(request.count)]
-            raw[str(request)] = [{"address": request.address + i, "bit": bit} for i, bit in enumerate(bits)]
-        else:
-            raw[str(request)] = [_register(request, data, i) for i in range(request.count)]
-    return raw
-
-
-def _register(request: "Request", data: bytes, i: int) -> dict[str, Any]:
-    from drivers.codec import reorder
-
-    word = data[2 * i : 2 * i + 2]
-    row: dict[str, Any] = {
-        "address": request.address + i,
-        "hex": word.hex().upper(),
-        "u16": struct.unpack(">H", word)[0],
-        "s16": struct.unpack(">h", word)[0],
-    }
-    if i + 1 < request.count:
-        for order in _ORDERS:
-            pair = reorder(data[2 * i : 2 * i + 4], order)
-            number = struct.unpack(">f", pair)[0]
-            row[f"u32_{order}"] = struct.unpack(">I", pair)[0]
-            row[f"f32_{order}"] = number if abs(number) < float("inf") else None  # JSON has no NaN
-    return row
-
-
 def _echo_settings(settings: dict[str, Any]) -> None:
     click.echo(f"Link       {settings['link']}")
     click.echo(f"Unit       {settings['unit']}   timeout {settings['timeout_s']:g} s, asked {settings['count']} times")
@@ -303,12 +236,7 @@ def _show(report: "Report", profile: "AnyProfile | None") -> None:
         click.echo(f"Try        {line}")
     if profile is not None and report.blocks:
         _show_values(_values(report, profile))
-    for read, rows in _registers(report).items():
-        click.echo(f"\n{read}")
-        if "bit" in rows[0]:
-            click.echo("  " + " ".join(f"{row['address']}:{row['bit']}" for row in rows))
-        else:
-            _show_registers(rows)
+    show_registers(registers(report))
 
 
 def _show_values(rows: list[dict[str, Any]]) -> None:
@@ -319,19 +247,3 @@ def _show_values(rows: list[dict[str, Any]]) -> None:
         shown = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
         notes = [row.get("meaning", ""), "" if row["status"] == "good" else row["status"]]
         click.echo(f"  {row['point']:<{width}}  {shown:>14} {row['unit']:<6} {' '.join(filter(None, notes))}".rstrip())
-
-
-def _show_registers(rows: list[dict[str, Any]]) -> None:
-    """One line per register; the 32-bit forms are those of this register and the next, * marks the plausible float."""
-    head = f"  {'address':>7}  {'hex':<4}  {'u16':>5}  {'s16':>6}"
-    click.echo(head + "".join(f"  {'f32 ' + order:>12}" for order in _ORDERS) + f"  {'u32 ABCD':>10}  {'u32 CDAB':>10}")
-    for row in rows:
-        line = f"  {row['address']:>7}  {row['hex']:<4}  {row['u16']:>5}  {row['s16']:>6}"
-        if "u32_ABCD" in row:
-            numbers = [row[f"f32_{order}"] for order in _ORDERS]
-            likely = [n is not None and _PLAUSIBLE[0] <= abs(n) < _PLAUSIBLE[1] for n in numbers]
-            for number, marked in zip(numbers, likely, strict=True):
-                shown = "-" if number is None else f"{number:.5g}"
-                line += f"  {shown + ('*' if marked and sum(likely) == 1 else ''):>12}"
-            line += f"  {row['u32_ABCD']:>10}  {row['u32_CDAB']:>10}"
-        click.echo(line)
