@@ -41,6 +41,7 @@ class RtuLink:
         self._sink = sink
         self._mono = mono
         self._exchange = RtuExchange(baud, late_s, character_s, pause_s)
+        self._alarms = alarms
         self._alarm = alarms.alarm(self._step)
         self._open = False
         self._heard = False  # any byte since the wire was opened
@@ -137,7 +138,7 @@ class RtuLink:
         self._heard = True
         if self._trace is not None:
             self._trace("rx", data)
-        self._report(self._exchange.received(data, self._mono()))
+        self._report(self._exchange.received(data, self._mono(), self._alarms.lead_s))
 
     def _arm(self) -> None:
         """Wake up for the next step, and for bytes if they may matter before it."""

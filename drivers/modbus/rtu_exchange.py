@@ -142,8 +142,9 @@ class RtuExchange:
         """It is `look_at`, and nothing has come since the last time: listen from now on."""
         self.look_at = None
 
-    def received(self, data: bytes, now: float) -> Outcome:
-        """Take bytes from the line."""
+    def received(self, data: bytes, now: float, wake_s: float = 0.0) -> Outcome:
+        """Take bytes from the line. Bytes that were listened for came at least `wake_s` before `now`."""
+        since = now - wake_s if self.look_at is None else min(now, self.look_at)  # they may have been there
         self.look_at = None
         self._received_at = now
         self._received_bytes += len(data)
@@ -151,8 +152,8 @@ class RtuExchange:
         asked, end = self.asked, now
         outcome = self._search(final=False)
         if isinstance(outcome, memoryview) and asked is not None:
-            if len(data) == self._missing:  # they followed at once on what was seen before, however late we look
-                end = min(now, self._latest_end)
+            if len(data) == self._missing:  # they followed at once on what was seen before, if we were not in time
+                end = min(now, max(self._latest_end, since))
             turnaround_s = end - self._shortest_end
             if not self._missing:  # complete at the first look: it may have been so for long
                 turnaround_s -= max(self._character_s, TOO_LATE_SHARE * turnaround_s)

@@ -65,7 +65,7 @@ class Alarms:
         self._order = 0
         self._fd = -1
         self._programmed = NEVER
-        self._lead_s = 0.0  # the timer is set so much earlier
+        self.lead_s = 0.0  #: so late the process is always woken; the timer is set so much earlier
         self._least_late_s = NEVER  # of the last wake-ups, so many:
         self._wake_ups = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -96,7 +96,7 @@ class Alarms:
     def _program(self, at: float) -> None:
         if self._fd < 0:
             self._start()
-        left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self._lead_s - self._mono()) * _NS))
+        left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self.lead_s - self._mono()) * _NS))
         self._spec.value.s, self._spec.value.ns = divmod(left_ns, _NS)
         if _timerfd_settime(self._fd, 0, self._spec, None) != 0:
             number = ctypes.get_errno()
@@ -115,8 +115,8 @@ class Alarms:
     def _rang(self) -> None:
         """Ring what is due; what the rung set to a time already past rings in the next round of the loop."""
         waiting, now = self._waiting, self._mono()
-        self._learn(now - (self._programmed - self._lead_s))
-        if waiting and 0.0 < waiting[0][0] - now <= self._lead_s:
+        self._learn(now - (self._programmed - self.lead_s))
+        if waiting and 0.0 < waiting[0][0] - now <= self.lead_s:
             while (now := self._mono()) < waiting[0][0]:
                 pass  # woken quicker than usual: microseconds, and less than going to sleep again
         self._programmed = -NEVER  # set only once, below
@@ -142,5 +142,5 @@ class Alarms:
         self._wake_ups += 1
         self._least_late_s = min(self._least_late_s, late_s)
         if self._wake_ups == WAKE_UPS:
-            self._lead_s = min(self._least_late_s, LONGEST_LEAD_S)
+            self.lead_s = min(self._least_late_s, LONGEST_LEAD_S)
             self._wake_ups, self._least_late_s = 0, NEVER

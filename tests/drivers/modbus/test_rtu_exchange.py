@@ -278,14 +278,31 @@ def test_the_rest_of_an_answer_that_has_begun_is_slept_through():
     assert exchange.look_at is None, "the last byte is seen when it comes"
 
 
-def test_the_gap_counts_from_the_end_of_the_answer_however_late_the_rest_was_read():
-    exchange = line()
+def begun(exchange):
+    """Fifteen of the 25 bytes of an answer were seen; when it must be over."""
     now = ask(exchange, ASK, NOW) + 0.1
-    exchange.received(answer_to(ASK)[:15], now)
-    end = now + 10 * CHARACTER_S
+    assert exchange.received(answer_to(ASK)[:15], now) is None
+    return now + 10 * CHARACTER_S
+
+
+def test_the_gap_counts_from_the_end_of_the_answer_however_late_it_is_looked_at():
+    exchange = line()
+    end = begun(exchange)
+    assert exchange.look_at < end
     assert exchange.received(answer_to(ASK)[15:], end + 0.003) == data_of(ASK)
     exchange.start(OTHER)
     assert exchange.next_at() == pytest.approx(end + gap_s(BAUD))
+
+
+@pytest.mark.parametrize(("late_s", "wake_s"), [(0.003, 0.0), (0.003, 0.001), (0.0005, 0.001)])
+def test_of_bytes_that_were_listened_for_only_the_lateness_of_every_wake_up_is_taken_off(late_s, wake_s):
+    """The unit may have paused: what came later than computed came later."""
+    exchange = line()
+    end = begun(exchange)
+    exchange.looked()
+    assert exchange.received(answer_to(ASK)[15:], end + late_s, wake_s) == data_of(ASK)
+    exchange.start(OTHER)
+    assert exchange.next_at() == pytest.approx(max(end, end + late_s - wake_s) + gap_s(BAUD))
 
 
 def test_the_gap_counts_from_the_last_byte_when_more_came_than_was_missing():
