@@ -36,6 +36,12 @@ HexByte = Annotated[str, Field(pattern=r"^[0-9A-F]{2}$")]
 _NUMBER = re.compile(r"\[([1-9][0-9]*)\]")
 
 
+class YdtLimits(TextLimits):
+    """Many devices need a tenth of a second after an answer before they hear the next question."""
+
+    gap_s: Annotated[float, Field(ge=0, le=5)] = 0.1
+
+
 class YdtOptions(Strict):
     """How this model differs from the standard."""
 
@@ -119,7 +125,7 @@ class YdtProfile(TextProfile):
     units: ClassVar[range] = range(255)
 
     protocol: Literal["ydt1363"]
-    limits: TextLimits = TextLimits(gap_s=0.1)
+    limits: YdtLimits = YdtLimits()
     ydt1363: YdtOptions
     command: tuple[YdtCommand, ...] = Field(min_length=1, max_length=MAX_COMMANDS)
     point: tuple[YdtPoint, ...] = Field(min_length=1, max_length=MAX_POINTS)
