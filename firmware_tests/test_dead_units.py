@@ -8,6 +8,7 @@ import statistics
 import pytest
 
 from collector.poll import bus as bus_module
+from collector.poll.probing import PROBE_LONGEST_S
 from collector.poll.schedule import Read
 from collector.poll.unit import Breaker, Standing
 from firmware_tests.virtual_bus import VirtualBus, full_line
@@ -64,6 +65,6 @@ def test_dead_units_that_come_back_are_all_noticed_soon_after_the_first(tmp_path
     bus.wire.dead.clear()
     while not any(unit.standing is Standing.UP for unit in bus.units if unit.unit in DEAD):
         bus.go(1.0)
-        assert bus.clock.mono() < 1000 + SETTLE_S + 1800 + 1.25 * bus_module.PROBE_LONGEST_S
+        assert bus.clock.mono() < 1000 + SETTLE_S + 1800 + 1.25 * PROBE_LONGEST_S
     bus.go(10)
     assert all(unit.standing is Standing.UP for unit in bus.units)

@@ -2,7 +2,7 @@
 
 `plan` is what it must be told, `poller` the one sweep that serves all buses, `bus` the owner of one line, `schedule`
 which of its reads goes next, `listening` what is heard without being asked, `unit` what is believed of a device,
-`intake` where answers wait for the next tick.
+`probing` how one that is down is asked whether it is back, `intake` where answers wait for the next tick.
 """
 
 from collector.poll.plan import LinkFactory

@@ -14,6 +14,7 @@ from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.listening import Listening
 from collector.poll.plan import BusPlan, LinkFactory
+from collector.poll.probing import fell_together, longest_pause_s, probe_timeout_s
 from collector.poll.schedule import NEVER, Read, Schedule
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
@@ -27,19 +28,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 2.0
 #: A read that the device refuses for good (exception 1, 2, 3) is asked again this rarely: firmware gets updated.
 REFUSED_RETRY_S = 600.0
-#: A probe of a unit that is down may block the bus for this share of its shortest interval; every 4th one may take
-#: the unit's full timeout, so that a slow unit can come back too.
-PROBE_SHARE = 0.5
-FULL_PROBE_EVERY = 4
-#: The others also wait no longer than this many usual round trips, and never less than a busy network may take.
-PROBE_ROUND_TRIPS = 3
-PROBE_LEAST_S = 0.1
-#: Where others answer, the probes of all units that are down together get this share of the line: the more are down,
-#: the longer the pauses grow. A unit that is back is noticed within PROBE_LONGEST_S all the same.
-PROBE_BUDGET = 0.01
-PROBE_LONGEST_S = 300.0
-#: Units that fell silent within this time of each other may have lost the same fuse: when one is back, all are asked.
-SAME_CAUSE_S = 30.0
 #: Pauses between attempts to open a line; they grow until a device has answered.
 REOPEN_MIN_S = 1.0
 REOPEN_MAX_S = 60.0
@@ -302,9 +290,8 @@ class Bus:
             for number in unit.blocks:
                 if number != read.number:
                     self._ask_at(self._reads[number], now)
-            for other in self.units:
-                together = abs(other.failed_since - unit.failed_since) <= SAME_CAUSE_S
-                if together and other.standing is Standing.DOWN and other.probe_at > now:
+            for other in fell_together(unit, self.units):
+                if other.probe_at > now:
                     other.probe_at = now
                     self._probe(other)
 
@@ -314,7 +301,7 @@ class Bus:
         unit.last_error = reason
         read.strikes += 1
         self._intake.fail(read.number, self._now_ns(), outcome)
-        if unit.missed(now, self._around.jitter, self._longest_pause_s(now)):
+        if unit.missed(now, self._around.jitter, longest_pause_s(self.units, now - self._sent_at)):
             log.warning("%s: down after %d failures (%s); probing", unit.device, unit.failures, reason)
             self._report(unit, Outcome.SUSPENDED, but=read.number)
         if unit.standing is Standing.DOWN:
@@ -358,23 +345,6 @@ class Bus:
         if not read.retired:
             read.begin(at)
             self._schedule.put(read, at)
-
-    def _longest_pause_s(self, now: float) -> float:
-        """How far the pauses of a unit must grow, if each of its probes takes as long as the one that ends now."""
-        down = sum(unit.standing is Standing.DOWN for unit in self.units)
-        if down == len(self.units):
-            return 0.0  # nobody is harmed
-        return min(PROBE_LONGEST_S, down * (now - self._sent_at) / PROBE_BUDGET)
-
-    def _probe_timeout_s(self, unit: Unit) -> float:
-        """How long to wait for an answer to the probe that is sent now."""
-        if unit.probes % FULL_PROBE_EVERY == 0:
-            return unit.timeout_s
-        usual_s = unit.rtt_s or max(other.rtt_s for other in self.units)
-        shorter_s = PROBE_SHARE * self._shortest
-        if usual_s:
-            shorter_s = min(shorter_s, max(PROBE_LEAST_S, PROBE_ROUND_TRIPS * usual_s))
-        return min(unit.timeout_s, shorter_s)
 
     def _probe(self, unit: Unit) -> None:
         """Let another block be the next probe: one that is always silent must not be the only one."""
@@ -424,7 +394,7 @@ class Bus:
         timeout = unit.timeout_s
         if unit.standing is Standing.DOWN:
             unit.probe_at = NEVER  # one probe at a time
-            timeout = self._probe_timeout_s(unit)
+            timeout = probe_timeout_s(unit, self.units, self._shortest)
         self._in_flight = read
         self._sent_at = now
         unit.asked += 1

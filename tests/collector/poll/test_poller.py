@@ -8,8 +8,8 @@ import pytest
 
 from collector.clock import FakeClock
 from collector.poll import Poller
-from collector.poll.bus import PROBE_LEAST_S
 from collector.poll.intake import RECORD_BYTES, Intake
+from collector.poll.probing import PROBE_LEAST_S
 from collector.poll.unit import Breaker, Standing
 from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
