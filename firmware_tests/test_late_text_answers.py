@@ -127,11 +127,11 @@ async def values_read(late_s, timings):
     return seen
 
 
-def test_100_timings_on_a_real_port_give_no_wrong_value():
-    seen = asyncio.run(values_read(late_s=0.3, timings=100))
+def test_60_timings_on_a_real_port_give_no_wrong_value():
+    seen = asyncio.run(values_read(late_s=0.3, timings=60))
     assert seen["wrong"] == 0
-    assert seen["right"] > 15
-    assert seen["late"] > 10
+    assert seen["right"] > 10
+    assert seen["late"] > 6
 
 
 def test_without_the_quarantine_a_real_port_gives_wrong_values():

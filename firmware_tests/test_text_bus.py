@@ -66,9 +66,20 @@ async def run(folder, line):
     return inventory, samples, shown, bus
 
 
-@pytest.fixture(scope="module", params=["pty", "raw+tcp"])
-def outcome(request, tmp_path_factory):
-    return asyncio.run(run(tmp_path_factory.mktemp("bus"), request.param))
+LINES = ("pty", "raw+tcp")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    async def both():
+        return await asyncio.gather(*(run(tmp_path_factory.mktemp("bus"), line) for line in LINES))
+
+    return dict(zip(LINES, asyncio.run(both()), strict=True))
+
+
+@pytest.fixture(params=LINES)
+def outcome(request, outcomes):
+    return outcomes[request.param]
 
 
 def test_every_point_of_the_living_devices_is_what_they_show(outcome):

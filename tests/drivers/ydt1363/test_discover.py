@@ -41,7 +41,6 @@ def found_on(folder, profile, unit, *, asked=None, fault="ok", trace=None):
     ("profile", "unit", "kind", "version"),
     [
         ("vertiv/liebert_gxe", 1, "UPS", 0x21),
-        ("generic/ydn23_ac_panel", 1, "AC panel of a power plant", 0x20),
         ("seplos/bms_v2", 0, "battery", 0x20),
     ],
 )
