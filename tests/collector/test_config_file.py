@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from collector.config_file import MAX_SHOWN, parse, shown
 from collector.errors import ConfigError
-from collector.settings import Settings, _cross_check, load_settings
+from collector.references import cross_check
+from collector.settings import Settings, load_settings
 from tests.maps import untimed
 
 UPLINK = '[[uplink]]\ncentre = "east"\n'
@@ -98,7 +99,7 @@ values = st.recursive(
 @untimed
 @given(st.dictionaries(words | st.text(max_size=4), values, max_size=5))
 def test_no_configuration_raises_anything_but_its_findings(data):
-    found = _cross_check(data, "f")
+    found = cross_check(data, "f", ())
     try:
         parse(data, Settings, "f")
     except ConfigError as error:
