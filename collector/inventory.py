@@ -5,22 +5,19 @@ Numbers never change while the daemon runs; the list of blocks grows when a devi
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from collector.errors import ConfigError, Finding
 from collector.settings import Bus, Device, Settings
+from collector.specs import numbered, point_spec
 from collector.splits import Splits
 from collector.types import BlockSpec, PointSpec
 from drivers.address import BusAddress, parse_bus, speaking
 from drivers.base import LinkCost
 from drivers.derived import Placed, inputs, placed
-from drivers.formula import OPERATORS, Program
-from drivers.meaning import AnyProfile, Derived, Meaning
+from drivers.meaning import AnyProfile, Meaning
 from drivers.plan import AnyBlock, Block, link_cost, parts_of, plan_any
-from drivers.point import Point
 from drivers.profile import Profile, load_profile
 from drivers.text.command import Command
-from drivers.text.profile import TextPoint
 
 #: Above this share the bus cannot keep its intervals at all.
 FULL_LOAD = 1.0
@@ -67,12 +64,11 @@ class Inventory:
         self.points: list[PointSpec] = []
         self.blocks: list[BlockSpec] = []
         self.centres = tuple(uplink.centre for uplink in settings.uplink)
-        self._plans: list[
-            tuple[AnyProfile, AnyBlock, dict[str, int]]
-        ] = []  # per block: the numbers of its device's points
+        # Per block: the numbers of its device's points.
+        self._plans: list[tuple[AnyProfile, AnyBlock, dict[str, int]]] = []
         # A hall has many devices of few models: each profile is read once, and planned once per way of using it.
         self._profile = cache(lambda name: load_profile(name, settings.profile_search))
-        self._spec = cache(lambda name, point, interval_s: _spec(self._profile(name), point, interval_s))
+        self._spec = cache(lambda name, point, interval_s: point_spec(self._profile(name), point, interval_s))
         self._limited = cache(lambda name, max_registers: _limited(self._profile(name), max_registers))
         self._planned = cache(lambda name, most, *asked: plan_any(self._limited(name, most), *asked))
         devices_on: dict[str, list[Device]] = {bus.name: [] for bus in settings.bus}
@@ -190,7 +186,7 @@ class Inventory:
                 interval_s=block.interval_s,
                 points=tuple(numbers[name] for name in block.points),
                 offsets=block.offsets,
-                derived=tuple((numbers[d.name], _numbered(d.program, place)) for d in derived),
+                derived=tuple((numbers[d.name], numbered(d.program, place)) for d in derived),
                 command=command,
             )
         )
@@ -212,14 +208,6 @@ def _chosen(profile: AnyProfile, names: tuple[str, ...] | None) -> list[Meaning]
     return [point for point in profile.published if point.name in needed or point.name in names]
 
 
-def _numbered(program: Program, place: dict[str, int]) -> tuple[float | int | str, ...]:
-    """A formula's program with places for names, as `BlockSpec.derived` has it."""
-    return tuple(
-        float(token) if not isinstance(token, str) else token if token in OPERATORS else place[token]
-        for token in program
-    )
-
-
 def _shares(units: tuple[UnitPlan, ...], most: int) -> list[tuple[UnitPlan, ...]]:
     """`units` in at most `most` shares of about the same load; what is behind one unit number stays together."""
     if most == 1:
@@ -231,52 +219,6 @@ def _shares(units: tuple[UnitPlan, ...], most: int) -> list[tuple[UnitPlan, ...]
     for group in sorted(by_number.values(), key=lambda group: -sum(u.load for u in group)):
         min(shares, key=lambda share: sum(u.load for u in share)).extend(group)
     return [tuple(u for u in units if u in share) for share in shares]
-
-
-def _spec(profile: AnyProfile, name: str, interval_s: float) -> PointSpec:
-    """A profile's point as the stages after poll see it, of no device yet."""
-    point = profile.named(name)
-    scaling = point.scaling
-    low, high = point.range or (float("-inf"), float("inf"))
-    return PointSpec(
-        device="",
-        name=point.publish_as or point.name,
-        category=profile.category(point),
-        tags=tuple(sorted(point.tags.items())),
-        **_form(profile, point),
-        mul=scaling.mul,
-        add=scaling.add,
-        div=scaling.div,
-        decimals=scaling.decimals,
-        low=low,
-        high=high,
-        state=point.is_state,
-        counter=point.kind == "counter",
-        rollover=float(point.rollover or 0),
-        deadband=point.deadband,
-        interval_s=interval_s * point.every,
-    )
-
-
-def _form(profile: AnyProfile, point: Meaning) -> dict[str, Any]:
-    """How the value looks in its registers."""
-    if isinstance(point, Derived):
-        return {"type": "derived"}
-    if isinstance(point, TextPoint):
-        return {"type": "string" if point.is_text else "f64", "registers": point.image_registers}
-    assert isinstance(profile, Profile)
-    assert isinstance(point, Point)
-    scale = profile.scale_address(point)
-    return {
-        "type": point.type,
-        "order": profile.order(point),
-        "bit": -1 if point.bit is None else point.bit,
-        "bits": point.bits,
-        "registers": point.length,
-        "scale_at": 0 if scale is None else scale - profile.wire_address(point),
-        "encoding": point.encoding or "",
-        "invalid": point.invalid,
-    }
 
 
 def _nameless_speakers(inventory: Inventory, bus: BusPlan) -> list[str]:

@@ -10,7 +10,7 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.client.mixin import ModbusClientMixin
 
 from collector.decode import Decode
-from collector.inventory import _spec
+from collector.specs import point_spec
 from collector.types import BlockSpec, Outcome, Quality, RawBatch
 from drivers.codec import Status, decode_point, encode_point, own_bits, raw_value, reorder
 from drivers.point import REGISTERS_OF_TYPE
@@ -404,7 +404,7 @@ def test_the_kernel_of_the_hot_path_decodes_the_same(point, data):
     before, behind = data.draw(st.binary(min_size=1, max_size=1)), b"\x77"
     wire = before * 6 + scale + value + behind * (8 - size) + scale
     profile = a_profile(point)
-    decoder = Decode([_spec(profile, point.name, 1.0)])
+    decoder = Decode([point_spec(profile, point.name, 1.0)])
     decoder.set_blocks([BlockSpec("d", 1, 3, 0, len(wire) // 2, 1.0, (0,), (4,))])
     batch = RawBatch(
         image=np.frombuffer(wire, np.uint8),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.decode import Decode
-from collector.inventory import _numbered, _spec
+from collector.specs import numbered, point_spec
 from collector.types import BlockSpec, RawBatch
 from drivers.codec import Reading, Status, decode_point
 from drivers.derived import derive, mistakes, placed
@@ -179,9 +179,9 @@ def test_the_kernel_computes_the_same_as_the_reference(text, data, keys):
     (block,) = plan(profile, 1.0, tcp_cost(0.1), points=["a", "b", "power_a"])
     ((mine,),) = placed(profile, [block]) if profile.derived else [(("d", ()),)]
     place = {name: k for k, name in enumerate(block.points)}
-    specs = [_spec(a_profile(*points, derived=(derived,)), name, 1.0) for name in (*block.points, "d")]
+    specs = [point_spec(a_profile(*points, derived=(derived,)), name, 1.0) for name in (*block.points, "d")]
     decode = Decode(specs)
-    program = _numbered(mine[1], place)
+    program = numbered(mine[1], place)
     blocks = [BlockSpec("d", 1, 3, 0, 3, 1.0, (0, 1, 2), block.offsets, derived=((3, program),))]
     decode.set_blocks(blocks)
     one = np.ones(1, np.int64)
@@ -246,8 +246,8 @@ def test_text_protocols_derive_from_the_values_of_one_command():
         for name, at in zip(block.points, block.offsets, strict=True)
     }
     assert derive(profile, found)["boost"] == (pytest.approx(4.5), Status.GOOD)
-    decode = Decode([_spec(profile, name, 1.0) for name in (*block.points, "boost")])
-    program = _numbered(mine.program, {name: k for k, name in enumerate(block.points)})
+    decode = Decode([point_spec(profile, name, 1.0) for name in (*block.points, "boost")])
+    program = numbered(mine.program, {name: k for k, name in enumerate(block.points)})
     decode.set_blocks([BlockSpec("d", 1, 0, 0, block.count, 1.0, (0, 1), block.offsets, derived=((2, program),))])
     one = np.ones(1, np.int64)
     samples = decode(
