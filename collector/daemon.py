@@ -12,12 +12,11 @@ import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from collector import notify
 from collector.clock import Clock, SystemClock
 from collector.errors import ConfigError, Finding, SpoolError
-from collector.health import Health, write_status
+from collector.health import Health
 from collector.inventory import Inventory, check_load
 from collector.kernels import warm
 from collector.memory import building, page_out
@@ -28,6 +27,7 @@ from collector.settings import Settings, load_settings
 from collector.settings import Uplink as UplinkSettings
 from collector.splits import Splits
 from collector.spool import Spool
+from collector.watch import Watch
 from drivers.links import Links
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,6 @@ COMMIT_DEADLINE_S = 5.0
 DRAIN_DEADLINE_S = 1.5
 DRAIN_STEP_S = 0.05
 FAREWELL_DEADLINE_S = 2.0
-#: The status file is written anew this often: each second, less often where there are very many devices to tell of.
-STATUS_S = 1.0
-STATUS_PER_DEVICE_S = 0.01
-#: The watchdog is fed only while the sweep and the ticks are younger than this.
-SWEEP_STALL_S = 5.0
-TICK_STALL_S = 30.0
 MB = 1 << 20
 #: Beside the spool's file: which merged reads were refused.
 SPLITS_SUFFIX = ".splits"
@@ -128,18 +122,19 @@ class Daemon:
                 settings.gateway, self._boot_id, pipeline, spool, lambda: [u.snapshot() for u in uplinks], self._clock
             )
             uplinks += [await self._uplink(uplink, settings, spool, health) for uplink in settings.uplink]
-            following = await self._collect(settings, pipeline, spool, uplinks, health)
-        await self._write_status(settings, {**health.snapshot(), "stopped": following is None})
+            watch = Watch(settings, pipeline, health, self._clock)
+            following = await self._collect(settings, pipeline, spool, uplinks, watch)
+        await watch.write_status({**health.snapshot(), "stopped": following is None})
         return following
 
     async def _collect(
-        self, settings: Settings, pipeline: Pipeline, spool: Spool, uplinks: list[Uplink], health: Health
+        self, settings: Settings, pipeline: Pipeline, spool: Spool, uplinks: list[Uplink], watch: Watch
     ) -> Inventory | None:
         loop = asyncio.get_running_loop()
         spool.add_listener(lambda seq: loop.call_soon_threadsafe(_wake, uplinks, seq))
         collecting = [
             asyncio.create_task(pipeline.run(), name="pipeline"),
-            asyncio.create_task(self._watch(settings, pipeline, health), name="health"),
+            asyncio.create_task(watch.run(), name="health"),
         ]
         publishing = [asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks]
         log.info(
@@ -218,54 +213,6 @@ class Daemon:
             if not any(state["state"] == "connected" and pending.get(state["centre"]) for state in states):
                 return
             await asyncio.sleep(DRAIN_STEP_S)
-
-    async def _watch(self, settings: Settings, pipeline: Pipeline, health: Health) -> None:
-        """Status file, health lines and watchdog."""
-        ping_s = notify.watchdog_period_s()
-        status_s = max(STATUS_S, STATUS_PER_DEVICE_S * len(settings.device))
-        lines_due = status_due = self._clock.mono()
-        splits = pipeline.inventory.splits
-        while True:
-            now = self._clock.mono()
-            stalled = now - pipeline.poller.swept_at > SWEEP_STALL_S or now - pipeline.ticked_at > TICK_STALL_S
-            if not stalled:
-                notify.watchdog()
-            if now >= status_due:
-                status_due = now + status_s
-                await self._write_status(settings, health.snapshot())
-                if splits is not None and splits.changed:
-                    await _save(splits)
-            if now >= lines_due:
-                lines_due = now + settings.health.interval_s
-                for category, body, points in health.lines():
-                    pipeline.note(category, body, points)
-            await asyncio.sleep(min(STATUS_S, ping_s or STATUS_S))
-
-    async def _write_status(self, settings: Settings, snapshot: dict[str, Any]) -> None:
-        if not settings.health.status_file:
-            return
-        path = Path(settings.health.status_file)
-        try:
-            await asyncio.to_thread(write_status, path, snapshot)
-        except OSError as error:
-            # Status is a comfort, the data is the duty: say it once per reason and go on.
-            _warn_once(f"status file {path}: {error.strerror or error}")
-
-
-async def _save(splits: Splits) -> None:
-    try:
-        await asyncio.to_thread(splits.save)
-    except OSError as error:  # the next start asks once more for what is not there, that is all
-        _warn_once(f"refused reads are not remembered over a restart: {error.strerror or error}")
-
-
-_warned: set[str] = set()
-
-
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        log.warning("%s", message)
 
 
 async def _end(tasks: "list[asyncio.Task[None]]") -> None:

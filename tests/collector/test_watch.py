@@ -1,4 +1,4 @@
-"""What feeds the watchdog: a sweep and a tick that are both young. The rest of the daemon: tests/test_service.py."""
+"""What feeds the watchdog: a sweep and a tick that are both young."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from collector.clock import FakeClock
-from collector.daemon import SWEEP_STALL_S, TICK_STALL_S, Daemon
 from collector.settings import Settings
+from collector.watch import SWEEP_STALL_S, TICK_STALL_S, Watch
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def is_fed(systemd: socket.socket, tmp_path: Path, *, sweep_age_s: float, tick_a
 
     async def once() -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(Daemon(tmp_path / "none.toml", clock)._watch(settings, pipeline, health), 0.1)
+            await asyncio.wait_for(Watch(settings, pipeline, health, clock).run(), 0.1)
 
     asyncio.run(once())
     try:
