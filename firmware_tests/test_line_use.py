@@ -86,3 +86,10 @@ def test_twin_that_always_listens_is_woken_by_every_byte(monkeypatch):
     line = Saturated(9600, 125)
     line.run(SECONDS)
     assert (line.wire.reports + line.alarms_rung) / line.answers > 250
+
+
+def test_twin_that_counts_no_gap_breaks_t35_with_every_question(monkeypatch):
+    monkeypatch.setattr(rtu_exchange, "gap_s", lambda baud: 0.0)
+    line = Saturated(9600, 10)
+    line.run(SECONDS)
+    assert line.wire.early_gaps >= line.answers - 1
