@@ -41,7 +41,7 @@ async def run(folder, line):
     switch(site.units, "dead", "silent")
     settings = Settings.model_validate(
         {
-            "bus": ({"name": "bus", "url": url, "timeout_s": 0.25, "late_s": 0.25},),
+            "bus": ({"name": "bus", "url": url, "timeout_s": 1.0, "late_s": 0.25},),
             "device": tuple(
                 {"name": place.name, "bus": "bus", "unit": place.unit, "profile": place.profile, "interval_s": 1.0}
                 for place in places

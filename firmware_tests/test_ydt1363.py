@@ -24,7 +24,7 @@ def differing(profile, **options):
 
 
 @asynccontextmanager
-async def panel(folder, *, timeout_s=TIMEOUT_S, device="", **options):
+async def panel(folder, *, device="", **options):
     """A session with a panel; `device` are more lines of its options, `options` those with which it is asked."""
     text = (PROFILES / f"{PROFILE}.toml").read_text(encoding="utf-8").split("[[golden]]")[0]
     own = folder / "site" / "panel.toml"
@@ -34,7 +34,7 @@ async def panel(folder, *, timeout_s=TIMEOUT_S, device="", **options):
     url = site.open_pty([Place("panel", "bus", UNIT, "site/panel")], folder / "ttySIM", None)
     profile = load_profile(PROFILE)
     try:
-        async with await Session.open(url, timeout_s=timeout_s, profile=profile) as session:
+        async with await Session.open(url, timeout_s=TIMEOUT_S, profile=profile) as session:
             yield session, differing(profile, **options), site.devices["panel"]
     finally:
         site.close()
@@ -89,9 +89,10 @@ def test_a_device_with_another_first_character_is_read_when_the_profile_says_so_
     device = "\n".join(f'{key} = "{value}"' for key, value in soi.items())
 
     async def scenario():
-        async with panel(tmp_path, timeout_s=0.3, device=device, **soi) as (session, asked_as, device_):
+        async with panel(tmp_path, device=device, **soi) as (session, asked_as, device_):
             (block,) = planned(session, asked_as)
             assert await read_block(session, asked_as, UNIT, block) == device_.readings()
+            session._timeout_s = 0.3
             usual = load_profile(PROFILE)
             with pytest.raises(NoAnswer):
                 await read_block(session, usual, UNIT, planned(session, usual)[0])

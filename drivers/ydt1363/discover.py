@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drivers.address import BusAddress, TextLine
 from drivers.codec import Status, decode_point
-from drivers.errors import BadFrame, DeviceError, LinkLost, OtherUnit, Refused
+from drivers.errors import BadFrame, DeviceError, LinkLost, NoAnswer, OtherUnit
 from drivers.profile import load_profile, profile_names
 from drivers.session import Session
 from drivers.text.command import Command
@@ -159,14 +159,16 @@ async def _answered(session: Session, unit: int, profile: YdtProfile) -> int:
     """How many points of `profile` are answered with a value; 0 when it does not fit."""
     good = 0
     for block in profile.blocks(1.0):
+        question = block.question(unit)
         try:
-            image = await session.read(block.question(unit))
-        except (BadFrame, Refused):
+            try:
+                image = await session.read(question)
+            except (NoAnswer, BadFrame):  # noise is no proof that a profile does not fit
+                image = await session.read(question)
+        except DeviceError:
             if block.every == 1:
                 return 0
             continue
-        except DeviceError:
-            return 0
         points = profile.points_of(block.command)
         places, _ = offsets(points)
         statuses = [decode_point(profile, point, image, places[point.name]).status for point in points]

@@ -22,18 +22,18 @@ def _no_time_to_wake(monkeypatch):
         monkeypatch.setattr(ydt_discover, name, 0.0)
 
 
-def run(ups, path, *options):
+def run(ups, path, *options, timeout="0.05"):
     @asynccontextmanager
     async def served():
         with on_a_port(ups, path / "ups") as url:
             yield url
 
     with in_background(served) as url:
-        return CliRunner().invoke(command, [url, "--protocol", "megatec", "--timeout", "0.05", *options])
+        return CliRunner().invoke(command, [url, "--protocol", "megatec", "--timeout", timeout, *options])
 
 
 def test_the_answers_and_the_profile_that_fits_are_shown(tmp_path):
-    result = run(Ups(LINE_INTERACTIVE), tmp_path)
+    result = run(Ups(LINE_INTERACTIVE), tmp_path, timeout="5")
     assert result.exit_code == 0
     assert "Present    yes\n" in result.output
     assert "Answers    Q1    (226.0 195.0 226.0 014 49.0 27.5 30.0 00001000\n" in result.output
@@ -43,7 +43,7 @@ def test_the_answers_and_the_profile_that_fits_are_shown(tmp_path):
 
 
 def test_the_same_as_one_object(tmp_path):
-    result = run(Ups(CASTLE, refusal=None), tmp_path, "--json", "--raw")
+    result = run(Ups(CASTLE, refusal=None), tmp_path, "--json", "--raw", timeout="0.2")
     found = json.loads(result.output)
     assert found["present"]
     assert set(found["answers"]) == {"Q1", "Q6", "WA"}
@@ -91,7 +91,7 @@ def run_ydt(profile, unit, path, *options):
 
     with in_background(served) as url:
         fast = url.replace("baud=9600", "baud=115200")
-        arguments = [fast, "--protocol", "ydt1363", "--unit", str(unit), "--timeout", "0.1", *options]
+        arguments = [fast, "--protocol", "ydt1363", "--unit", str(unit), "--timeout", "5", *options]
         return CliRunner().invoke(command, arguments)
 
 
