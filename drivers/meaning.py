@@ -130,8 +130,6 @@ class Frame(Strict):
 class AnyProfile(Strict):
     """One model of device, whatever it speaks."""
 
-    #: whether the profile itself says what is sent, beyond which of the protocol's reads
-    own_questions: ClassVar[bool] = False
     #: numbers a unit may have on a line
     units: ClassVar[range] = range(256)
     #: whether it has no number at all, and answers whatever is asked on its line
@@ -149,6 +147,11 @@ class AnyProfile(Strict):
     def published(self) -> tuple[Meaning, ...]:
         """The points, and what is derived from them."""
         return (*self.point, *self.derived)
+
+    @property
+    def own_questions(self) -> bool:
+        """Whether the profile itself says what is sent, beyond which of the protocol's reads."""
+        return False
 
     def category(self, point: Meaning) -> str:
         return point.category or self.device.category

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -97,8 +97,6 @@ class AsciiPoint(TextPoint, Place):
 class AsciiProfile(TextProfile):
     """One model of device."""
 
-    own_questions: ClassVar[bool] = True
-
     protocol: Literal["ascii"]
     send: Envelope = Envelope()  #: around every question
     receive: Framing = Framing()  #: of every answer
@@ -106,6 +104,10 @@ class AsciiProfile(TextProfile):
     refusals: tuple[str, ...] = ()
     command: tuple[AsciiCommand, ...] = Field(min_length=1, max_length=MAX_COMMANDS)
     point: tuple[AsciiPoint, ...] = Field(min_length=1, max_length=MAX_POINTS)
+
+    @property
+    def own_questions(self) -> bool:
+        return True
 
     def question(self, command: AsciiCommand, unit: int) -> bytes:
         return self.send.seal(body_of(command.ask, unit)) if command.ask else b""

@@ -135,6 +135,10 @@ class YdtProfile(TextProfile):
         for point in self.point:
             point._item = known.get(point.command, {}).get(_NUMBER.sub("[]", point.field))
 
+    @property
+    def own_questions(self) -> bool:
+        return bool(self.ydt1363.vendor_reads)  # that a maker's own command only reads is the profile's word
+
     def question(self, command: YdtCommand, unit: int) -> bytes:
         return self._question(command, unit, self._version)
 

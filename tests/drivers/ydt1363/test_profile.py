@@ -147,6 +147,16 @@ def test_a_makers_command_is_asked_only_when_it_is_listed_as_a_read():
     assert unseal(profile.ask("analogs", 1).question).code == 0x92
 
 
+def test_a_file_that_others_may_write_is_not_trusted_with_a_makers_commands(tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text(text(cid2="92", options='vendor_reads = ["92"]'), encoding="utf-8")
+    path.chmod(0o666)
+    with pytest.raises(ProfileError, match="written by others"):
+        load_profile(str(path))
+    path.write_text(text(), encoding="utf-8")
+    assert load_profile(str(path)).point
+
+
 @pytest.mark.parametrize(
     ("keys", "key", "hint"),
     [
