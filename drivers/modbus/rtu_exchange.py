@@ -16,7 +16,7 @@ just the same, and what comes later is waited for.
 """
 
 from drivers.base import Request
-from drivers.errors import BadFrame, DeviceError, DeviceException
+from drivers.errors import BadFrame, DeviceException
 from drivers.modbus.rtu import (
     EXCEPTION_BYTES,
     MAX_BUFFER,
@@ -27,6 +27,7 @@ from drivers.modbus.rtu import (
     read_answer,
 )
 from drivers.modbus.turnaround import Turnarounds
+from drivers.wires.line import Outcome
 
 #: Bytes of one frame may come this far apart: an FTDI adapter holds them for up to 16 ms, a serial server for longer.
 QUIET_S = 0.05
@@ -49,9 +50,6 @@ SHORTEST_SLEEP_CHARACTERS = 2
 CHARACTER_BITS = 11
 FAST_BAUD = 19_200
 FAST_GAP_S = 0.001_75
-
-#: How an exchange ended: the answer's data bytes, or why there are none. None: not yet.
-Outcome = memoryview | DeviceError | None
 
 
 def gap_s(baud: int) -> float:

@@ -9,14 +9,12 @@ like the answer to the next question. Three rules keep it from becoming a wrong 
 - after a damaged frame its unit is in quarantine too: the damage may have been noise before the true answer.
 """
 
-from drivers.errors import AskAgain, BadFrame, DeviceError, DeviceException, OtherUnit, Unasked
+from drivers.errors import AskAgain, BadFrame, DeviceException, OtherUnit, Unasked
 from drivers.text.command import Command
+from drivers.wires.line import Outcome
 
 #: What nobody asked for is held up to this, to tell a late answer from noise.
 MAX_UNASKED = 4096
-
-#: How an exchange ended: the register image, or why there is none. None: not yet.
-Outcome = memoryview | DeviceError | None
 
 
 class TextExchange:

@@ -5,26 +5,22 @@ from collections.abc import Callable, Sequence
 
 from drivers.address import BusAddress, TextLine
 from drivers.base import Sink
-from drivers.errors import DeviceError, LinkError, LinkLost
 from drivers.text.command import Command
-from drivers.text.exchange import Outcome, TextExchange
+from drivers.text.exchange import TextExchange
 from drivers.text.listener import Heard, Listener
 from drivers.text.plan import text_cost
 from drivers.wires.base import Trace, Wire
+from drivers.wires.line import LineLink, Outcome
 
 #: After bytes came, the wire rests for so long: how long a text will be is not known, and each byte that wakes the
 #: process costs more than all the work on the frame. Less than a tenth of what a device takes to answer.
 REST_S = 0.005
-#: An owner's timer may fire this much too early.
-_TIMER_SLACK_S = 0.001
 
 
-class TextLink:
-    """One line. `send` may be called at once after an outcome: the link keeps the devices' gap itself.
+class TextLink(LineLink[Command]):
+    """One line. `timeout_s`: the longest of its owner; `late_s`: for so long after it an answer may still come."""
 
-    The owner's deadline for a command is its timeout plus `cost.of(command)`, the time the line needs to carry it.
-    `timeout_s`: the owner's longest; `late_s`: how long after a missed deadline an answer may still come.
-    """
+    _exchange: TextExchange
 
     def __init__(
         self,
@@ -38,30 +34,20 @@ class TextLink:
         trace: Trace | None = None,
     ) -> None:
         line = address.text or TextLine("")
-        self.cost = text_cost(address)
-        self._wire = wire
-        self._sink = sink
-        self._settle_s = line.settle_s
-        self._mono = mono
-        self._trace = trace
-        self._exchange = TextExchange(
+        exchange = TextExchange(
             gap_s=line.gap_s + address.pause_s,
             timeout_s=timeout_s,
             late_s=late_s,
             character_s=address.character_s,
         )
+        super().__init__(wire, sink, exchange, mono, trace)
+        self.cost = text_cost(address)
+        self._settle_s = line.settle_s
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
         self._resting: asyncio.TimerHandle | None = None
-        self._open = False
-        self._heard = False  # any byte since the wire was opened
         self._listener: Listener | None = None
         self._tell_to: Callable[[Command, memoryview], None] = lambda command, data: None
-        wire.attach(self)
-
-    @property
-    def late(self) -> int:
-        return self._exchange.late
 
     @property
     def strays(self) -> int:
@@ -78,83 +64,35 @@ class TextLink:
             self._listener.join(self._mono())
             self._arm()
 
-    def open(self) -> None:
-        self._wire.open()
-
-    def send(self, question: Command) -> None:
-        if not self._open:
-            raise RuntimeError(f"{self._wire.subject}: send while closed")
-        if self._exchange.ready_at(question.unit) > self._mono() + _TIMER_SLACK_S:
-            raise RuntimeError(f"{self._wire.subject}: unit {question.unit} is still in quarantine")
-        self._exchange.start(question)
-        self._step()
-
-    def expire(self) -> None:
-        transmitted = self._exchange.expire(self._mono())
-        if not transmitted:
-            self._drop(
-                LinkLost(f"{self._wire.subject}: the line is never silent: a device babbles, or a second master")
-            )
-        elif not self._heard and self._wire.remote:
-            self._drop(LinkLost(f"{self._wire.subject}: nothing was ever received on this connection"))
-
-    def ready_at(self, unit: int) -> float:
-        return self._exchange.ready_at(unit)
-
-    def close(self) -> None:
-        self._open = False
-        self._exchange.reset(self._mono())
-        self._cancel_timer()
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
-        self._wire.close()
-
     def wire_opened(self) -> None:
+        if not self._settle_s:
+            super().wire_opened()
+            return
         self._heard = False
-        if self._settle_s:  # a device may start up with the port: its power comes from DTR and RTS
-            self._timer = asyncio.get_running_loop().call_later(self._settle_s, self._settled)
-        else:
-            self._settled()
+        # A device may start up with the port: its power comes from DTR and RTS.
+        self._timer = asyncio.get_running_loop().call_later(self._settle_s, self._opened)
 
     def wire_received(self, data: bytes) -> None:
-        self._heard = True
-        if self._trace is not None:
-            self._trace("rx", data)
-        if self._listener is not None:
-            self._tell(self._listener.received(data, self._mono()))
-        self._report(self._exchange.received(data, self._mono()))
-        self._arm()
+        super().wire_received(data)
         if self._open and self._resting is None and not self._wire.remote:
             self._wire.rest()
             self._resting = asyncio.get_running_loop().call_later(REST_S, self._rested)
 
-    def wire_lost(self, error: LinkError) -> None:
-        self._drop(error)
-
-    def _settled(self) -> None:
+    def _opened(self) -> None:
         self._timer = None
-        self._open = True
         if self._listener is not None:
             self._listener.join(self._mono())
-        self._sink.opened()
+        super()._opened()
         self._arm()
+
+    def _received(self, data: bytes, now: float) -> Outcome:
+        if self._listener is not None:
+            self._tell(self._listener.received(data, now))
+        return self._exchange.received(data, now)
 
     def _rested(self) -> None:
         self._resting = None
         self._wire.listen()
-
-    def _drop(self, error: LinkError) -> None:
-        self.close()
-        self._sink.lost(error)
-
-    def _report(self, outcome: Outcome) -> None:
-        if outcome is None:
-            return
-        if isinstance(outcome, DeviceError):
-            self._sink.failed(outcome)
-        else:
-            self._sink.answered(outcome)
 
     def _tell(self, heard: list[Heard]) -> None:
         for command, image in heard:
@@ -176,12 +114,6 @@ class TextLink:
                 self._transmit(now)
         self._arm()
 
-    def _transmit(self, now: float) -> None:
-        question = self._exchange.transmit(now)
-        if self._trace is not None:
-            self._trace("tx", question)
-        self._wire.write(question)
-
     def _arm(self) -> None:
         """Wake up for the next step. A timer that is set too early finds nothing due and is set again."""
         at = self._next_at()
@@ -198,6 +130,12 @@ class TextLink:
         """When something is due next; None: only bytes can change anything."""
         ends = [self._exchange.next_at(), None if self._listener is None else self._listener.next_at()]
         return min((at for at in ends if at is not None), default=None)
+
+    def _disarm(self) -> None:
+        self._cancel_timer()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
