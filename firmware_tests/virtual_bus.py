@@ -37,7 +37,7 @@ class VirtualAlarms(Alarms):
 
     @property
     def next_at(self) -> float:
-        return self._waiting[0][0] if self._waiting else NEVER
+        return self._first()
 
     def ring(self) -> None:
         self._rang()

@@ -116,12 +116,12 @@ class Alarms:
         """Ring what is due; what the rung set to a time already past rings in the next round of the loop."""
         waiting, now = self._waiting, self._mono()
         self._learn(now - (self._programmed - self.lead_s))
-        if waiting and 0.0 < waiting[0][0] - now <= self.lead_s:
-            while (now := self._mono()) < waiting[0][0]:
+        if 0.0 < (at := self._first()) - now <= self.lead_s:
+            while (now := self._mono()) < at:
                 pass  # woken quicker than usual: microseconds, and less than going to sleep again
         self._programmed = -NEVER  # set only once, below
         due = []
-        while waiting and (waiting[0][0] <= now or waiting[0][2].at != waiting[0][0]):
+        while waiting and waiting[0][0] <= now:
             due.append(heapq.heappop(waiting))
         due.reverse()
         try:
@@ -134,7 +134,14 @@ class Alarms:
             if self._fd >= 0:
                 for entry in due:
                     heapq.heappush(waiting, entry)
-                self._program(waiting[0][0] if waiting else NEVER)  # also makes the descriptor unreadable
+                self._program(self._first())  # also makes the descriptor unreadable
+
+    def _first(self) -> float:
+        """When the next alarm is to ring; forgets those before it that were set anew."""
+        waiting = self._waiting
+        while waiting and waiting[0][2].at != waiting[0][0]:
+            heapq.heappop(waiting)
+        return waiting[0][0] if waiting else NEVER
 
     def _learn(self, late_s: float) -> None:
         if late_s <= 0.0:

@@ -123,3 +123,19 @@ async def test_what_one_alarm_raises_does_not_silence_the_others():
     assert rung == ["due with it", "later"]
     assert [str(error) for error in told] == ["a bug in one line"]
     alarms.close()
+
+
+async def test_nobody_is_woken_for_a_time_that_no_longer_counts():
+    """As each answer does: the silence after it would have been judged long after the next question."""
+    alarms, rung, wakes = Alarms(time.monotonic), [], []
+    real = alarms._rang
+    alarms._rang = lambda: (wakes.append(1), real())
+    alarm = alarms.alarm(lambda: rung.append(1))
+    now = time.monotonic()
+    alarm.set(now + 0.01)
+    alarm.set(now + 0.002)
+    await until(lambda: rung)
+    alarm.set(now + 0.03)
+    await until(lambda: len(rung) == 2)
+    assert len(wakes) == 2
+    alarms.close()
