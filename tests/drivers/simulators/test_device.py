@@ -231,6 +231,24 @@ def test_every_point_of_every_profile_has_a_good_value_all_day(name):
         assert not bad
 
 
+@pytest.mark.parametrize("name", profile_names())
+def test_what_a_simulated_meter_shows_fits_together(name):
+    profile, hall = load_profile(name), HallModel(3)
+    made = TextDevice if isinstance(profile, TextProfile) else VirtualDevice
+    shown = values(made(profile, seat_for(profile, "any", "it", None, hall), hall))
+    phases = [shown.get(f"power_{phase}") for phase in "abc"]
+    if None not in (*phases, shown.get("power")):
+        assert sum(phases) == pytest.approx(shown["power"], rel=0.02, abs=0.02)
+    for phase in "abc":
+        voltage, current, power = (shown.get(f"{what}_{phase}") for what in ("voltage", "current", "power"))
+        if None not in (voltage, current, power) and current > 0.5:
+            assert 0.85 < 1000 * power / (voltage * current) < 1.02
+    if shown.get("energy_import") is not None:
+        assert shown["energy_import"] > 100 * (shown.get("energy_export") or 0)
+    if None not in (shown.get("power"), shown.get("apparent_power"), shown.get("power_factor")):
+        assert shown["power"] == pytest.approx(shown["apparent_power"] * shown["power_factor"], rel=0.02, abs=0.02)
+
+
 def test_a_scale_register_says_what_the_ranges_of_its_points_need_and_bits_leave_their_neighbours_alone():
     profile = a_profile(
         a_point(0, "s16", name="voltage_a", unit="V", scale_register=2, range=(0, 500), decimals=1),
