@@ -58,6 +58,8 @@ _OTHER_TYPES = {
 _ONE_REGISTER = ("u16", "s16", "bcd16")
 _SIGNS = ({"u16", "s16"}, {"u32", "s32"}, {"u64", "s64"})
 _PREFIXES = ("", "m", "k", "M")
+#: As many as the largest profile has: some fifteen to a point (`drivers.meaning.MAX_POINTS`).
+MOST_MUTANTS = 100_000
 
 
 class Mutant(NamedTuple):
@@ -85,8 +87,8 @@ class Tally:
         return self.noticed.total() / self.total if self.total else 1.0
 
 
-def judge(profile: AnyProfile, every: int = 1) -> Tally:
-    """Judge each `every`-th mutant of a sound `profile`."""
+def judge(profile: AnyProfile, at_most: int = MOST_MUTANTS) -> Tally:
+    """Judge the mutants of a sound `profile`; evenly spaced ones when there are more than `at_most`."""
     tally = Tally()
     hall = HallModel(7)
     seat = seat_for(profile, "device", "it", None, hall)
@@ -96,9 +98,8 @@ def judge(profile: AnyProfile, every: int = 1) -> Tally:
     else:
         assert isinstance(profile, Profile)
         device = VirtualDevice(profile, seat, hall)
-    for i, mutant in enumerate(mutants(profile)):
-        if i % every:
-            continue
+    made = list(mutants(profile))
+    for mutant in made[:: -(-len(made) // at_most) or 1]:
         by = noticed_by(mutant.profile, device)
         if by is None:
             tally.survivors.append(mutant)

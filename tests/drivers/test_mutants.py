@@ -7,8 +7,8 @@ from drivers.mutants import judge, mutants, noticed_by
 from drivers.profile import load_profile, parse_profile, profile_names
 from tests.maps import a_point, a_profile
 
-#: `make nightly` judges every mutant of every profile, `make test` each twentieth: it takes a minute else.
-EVERY = int(os.environ.get("MUTANTS_EVERY", "20"))
+#: Of each profile; `make nightly` judges all: it takes a minute.
+AT_MOST = int(os.environ.get("MUTANTS", "40"))
 WANTED = 0.95
 GOLDEN = {
     "request": "03 000a 0004",
@@ -32,7 +32,7 @@ def test_nearly_every_mistake_in_a_packaged_profile_is_noticed(capsys):
     total = noticed = 0
     weak = {}
     for name in profile_names():
-        tally = judge(load_profile(name), EVERY)
+        tally = judge(load_profile(name), AT_MOST)
         total += tally.total
         noticed += tally.noticed.total()
         if tally.share < WANTED:
@@ -41,14 +41,13 @@ def test_nearly_every_mistake_in_a_packaged_profile_is_noticed(capsys):
         print(
             f"\n{noticed} of {total} mutants of {len(profile_names())} profiles noticed: {100 * noticed / total:.2f} %"
         )
-    assert noticed >= WANTED * total
-    assert EVERY > 1 or not weak
+    assert not weak
 
 
 @pytest.mark.parametrize("name", ["abb/b23", "schneider/pm5xxx"])
 def test_twin_without_its_golden_frames_a_profile_hides_most_mistakes(name):
     profile = load_profile(name)
-    assert judge(profile.model_copy(update={"golden": ()}), 5).share < 0.7 < WANTED < judge(profile, 5).share
+    assert judge(profile.model_copy(update={"golden": ()}), 100).share < 0.7 < WANTED < judge(profile, 100).share
 
 
 def test_frames_that_show_every_point_and_its_sentinel_leave_nothing_unnoticed():
@@ -130,7 +129,7 @@ def test_places_in_the_answers_of_a_text_protocol_are_mistaken_as_well(name, key
 
 def test_twin_without_its_golden_frames_a_text_profile_hides_most_mistakes():
     profile = load_profile("megatec/q1")
-    assert judge(profile.model_copy(update={"golden": ()}), 5).share < 0.7 < WANTED < judge(profile, 5).share
+    assert judge(profile.model_copy(update={"golden": ()}), 100).share < 0.7 < WANTED < judge(profile, 100).share
 
 
 def test_a_mutant_is_judged_by_the_linter_first():
