@@ -10,6 +10,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -33,27 +34,23 @@ def wait_until_open(port: int, process: subprocess.Popen, log: Path, seconds: fl
     pytest.fail(f"{process.args[0]} did not open port {port}:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-class Mosquitto:
-    """A mosquitto of our own. `conf` are its configuration lines; change `lines` and `restart` for others."""
+class _Server:
+    """A server of our own on a free port, with a directory for its log and whatever it keeps."""
 
-    def __init__(self, directory: Path, *lines: str, anonymous: bool = True) -> None:
+    PATIENCE_S: ClassVar[float] = 5  # from SIGTERM to SIGKILL
+
+    def __init__(self, directory: Path) -> None:
         self.port = free_port()
-        self.lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}", *lines]
-        self.log = directory / "mosquitto.log"
-        self._conf = directory / "mosquitto.conf"
+        self.directory = directory
+        self.log = directory / "server.log"
         self._process: subprocess.Popen | None = None
 
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
+    def command(self) -> list[str]:
+        raise NotImplementedError
 
-    def start(self) -> "Mosquitto":
-        if os.geteuid() == 0 and not any(line.startswith("user ") for line in self.lines):
-            self.lines.append("user root")  # else it changes to a user that cannot read pytest's directories
-        self._conf.write_text("\n".join(self.lines) + "\n")
+    def start(self):
         with self.log.open("ab") as log:
-            command = [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-v", "-c", str(self._conf)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         wait_until_open(self.port, self._process, self.log)
         return self
 
@@ -64,6 +61,37 @@ class Mosquitto:
     def stop(self) -> None:
         """SIGTERM, and SIGKILL if that does not help."""
         self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(self.PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+class Mosquitto(_Server):
+    """A mosquitto of our own. `lines` are its configuration; change them and `restart` for others."""
+
+    def __init__(self, directory: Path, *lines: str, anonymous: bool = True) -> None:
+        super().__init__(directory)
+        self.lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}", *lines]
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        if os.geteuid() == 0 and not any(line.startswith("user ") for line in self.lines):
+            self.lines.append("user root")  # else it changes to a user that cannot read pytest's directories
+        conf = self.directory / "mosquitto.conf"
+        conf.write_text("\n".join(self.lines) + "\n")
+        return [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-v", "-c", str(conf)]
 
     def restart(self) -> None:
         self.stop()
@@ -79,18 +107,6 @@ class Mosquitto:
     def reload(self) -> None:
         """SIGHUP: passwords, access lists and certificates are read again."""
         self._process.send_signal(signal.SIGHUP)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
 
 
 @pytest.fixture
@@ -119,48 +135,19 @@ def new_mosquitto(tmp_path):
         server.stop()
 
 
-class _Database:
+class _Database(_Server):
     """A database of our own: the data stay over `kill`, `stop` and `start`."""
 
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.directory = directory
-        self.log = directory / "server.log"
-        self._process: subprocess.Popen | None = None
+    PATIENCE_S = 10
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def command(self) -> list[str]:
-        raise NotImplementedError
-
-    def start(self):
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
-        wait_until_open(self.port, self._process, self.log)
-        return self
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
     def get(self, path: str, **query: str) -> bytes:
         """The body of a GET; fails on any status but 2xx."""
         with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
             return answer.read()
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(5)
 
 
 class Influxd(_Database):

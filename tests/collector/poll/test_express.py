@@ -18,32 +18,12 @@ from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.links import Links
+from tests.collector.poll.plans import BusPlan, UnitPlan
 from tests.drivers.modbus.line import answer_perfectly, data_of, mbap, perfect_pdu, question, tcp_device
-from tests.scripted_link import COST
 from tests.waiting import until
 
 UNIT, COUNT = 3, 20
 ADDRESSES = (1000, 2000)
-
-
-@dataclass
-class UnitPlan:
-    device: str
-    unit: int
-    blocks: tuple[int, ...]
-    timeout_s: float = 0.5
-    retries: int = 3
-
-
-@dataclass
-class BusPlan:
-    name: str
-    address: object
-    units: list
-    timeout_s: float = 0.5
-    late_s: float | None = None
-    cost: object = COST
-    load: float = 0.1
 
 
 @dataclass
@@ -63,7 +43,7 @@ class Hall:
         self.buses = []
         for bus, url in enumerate(self.urls):
             self.blocks += [BlockSpec(f"d{bus}", UNIT, 3, a, COUNT, self.interval_s, (), ()) for a in ADDRESSES]
-            self.buses.append(BusPlan(f"b{bus}", parse_bus(url), [UnitPlan(f"d{bus}", UNIT, (2 * bus, 2 * bus + 1))]))
+            self.buses.append(BusPlan(f"b{bus}", [UnitPlan(f"d{bus}", UNIT, (2 * bus, 2 * bus + 1))], parse_bus(url)))
         self.poller = Poller(self, self.links, self.intake, self.clock, Breaker(), random.Random(1).random)
 
     def split(self, number):

@@ -13,7 +13,7 @@ from collector.types import BlockSpec, Outcome
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.text.command import Command
 from drivers.text.framing import Delimited
-from tests.collector.poll.test_poller import BusPlan, UnitPlan
+from tests.collector.poll.plans import BusPlan, UnitPlan
 from tests.scripted_link import ScriptedLink
 
 LINE = Delimited(end=b"\n")

@@ -1,7 +1,7 @@
 """The poller on links that answer as scripted, with the clock in the test's hand."""
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,30 +13,10 @@ from collector.poll.probing import PROBE_LEAST_S
 from collector.poll.unit import Breaker, Standing
 from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
-from drivers.base import LinkCost
 from drivers.errors import BadFrame, DeviceException
 from drivers.modbus.tcp_pool import TcpPool
-from tests.scripted_link import COST, ScriptedLink
-
-
-@dataclass
-class UnitPlan:
-    device: str
-    unit: int
-    blocks: tuple[int, ...]
-    timeout_s: float = 0.5
-    retries: int = 3
-
-
-@dataclass
-class BusPlan:
-    name: str
-    units: list
-    address: object = field(default_factory=lambda: parse_bus("serial:///dev/ttyX"))
-    timeout_s: float = 0.5
-    late_s: float | None = None
-    cost: LinkCost = COST
-    load: float = 0.1
+from tests.collector.poll.plans import BusPlan, UnitPlan
+from tests.scripted_link import ScriptedLink
 
 
 class Hall:
