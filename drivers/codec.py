@@ -16,7 +16,7 @@ from drivers.point import BIT_TABLES, Point
 from drivers.profile import Profile
 from drivers.scaling import MAX_EXPONENT
 from drivers.text.image import number_at
-from drivers.text.profile import TextPoint
+from drivers.text.profile import TextPoint, TextProfile
 
 Value = float | int | str | bool
 
@@ -72,6 +72,12 @@ def decode_point(profile: AnyProfile, point: Meaning, data: bytes, offset: int =
     if point.type == "bool":
         return Reading(bool(pattern >> (point.bit or 0) & 1), Status.GOOD)
     return judged(point, raw_value(point.type, pattern), exponent)
+
+
+def decode_answer(profile: TextProfile, command: str, image: bytes) -> dict[str, Reading]:
+    """Every point in the answer to `command`, from the register image of that answer."""
+    places = profile.places(command)
+    return {point.name: decode_point(profile, point, image, places[point.name]) for point in profile.points_of(command)}
 
 
 def encode_point(profile: Profile, point: Point, value: Value | None, exponent: int = 0) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from drivers.derived import derive
 from drivers.errors import DeviceError
 from drivers.meaning import AnyProfile, Frame, Meaning
 from drivers.profile import Profile
-from drivers.text.image import offsets
 from drivers.text.profile import TextFrame, TextProfile
 
 _REQUEST = struct.Struct(">BHH")
@@ -52,8 +51,7 @@ def _text_frame(profile: TextProfile, golden: TextFrame, key: str) -> Iterator[M
     else:
         yield f"{key}.response", *errors[0]
         return
-    places, _ = offsets(profile.points_of(command.name))
-    yield from _content(profile, golden, key, image, places)
+    yield from _content(profile, golden, key, image, profile.places(command.name))
 
 
 def _modbus_frame(profile: Profile, golden: Frame, key: str) -> Iterator[Mistake]:

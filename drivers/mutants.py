@@ -34,7 +34,6 @@ from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
 from drivers.simulators.showing import seat_for
 from drivers.simulators.text_device import TextDevice
-from drivers.text.image import offsets
 from drivers.text.profile import TextPoint, TextProfile
 
 Simulated = VirtualDevice | TextDevice
@@ -262,5 +261,4 @@ def _in_answer(mutant: AnyProfile, point: TextPoint, device: TextDevice) -> Stat
         )
     except DeviceError:
         return Status.NOT_AVAILABLE
-    places, _ = offsets(mutant.points_of(command.name))
-    return decode_point(mutant, point, image, places[point.name]).status
+    return decode_point(mutant, point, image, mutant.places(command.name)[point.name]).status

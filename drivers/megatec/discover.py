@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers.address import BusAddress, TextLine
-from drivers.codec import Status, decode_point
+from drivers.codec import Status, decode_answer
 from drivers.errors import DeviceError, LinkLost, Refused
 from drivers.megatec.frame import AnswerLine, Query, encode
 from drivers.megatec.profile import MegatecLimits, MegatecProfile
@@ -16,7 +16,6 @@ from drivers.megatec.replies import read_answer, write_answer
 from drivers.profile import load_profile, profile_names
 from drivers.session import Session
 from drivers.text.command import Command
-from drivers.text.image import offsets, pack
 from drivers.wires.base import Trace
 
 #: Each UPS of the family knows one of these, or says that it does not.
@@ -149,11 +148,9 @@ def _fits(profile: MegatecProfile, found: Discovery) -> bool:
             if block.every == 1:
                 return False
             continue
-        points = profile.points_of(block.command)
-        image = pack(points, profile.read(profile.command_named(block.command), 1, frame))
-        places, _ = offsets(points)
-        judged = [decode_point(profile, point, image, places[point.name]).status for point in points]
-        numbers = [status for point, status in zip(points, judged, strict=True) if point.is_float]
+        readings = decode_answer(profile, block.command, block.question(1).read(frame))
+        judged = [reading.status for reading in readings.values()]
+        numbers = [readings[point.name].status for point in profile.points_of(block.command) if point.is_float]
         if Status.OUT_OF_RANGE in judged or (numbers and Status.GOOD not in numbers):
             return False
     return True

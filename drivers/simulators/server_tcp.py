@@ -42,7 +42,6 @@ class TcpPort:
         self.pool = pool
         self.noise = random.Random(seed)
         self.connections: set[_Connection] = set()
-        self.broken_streams = 0
         self._listener: socket.socket | None = None
 
     def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -126,7 +125,6 @@ class _Connection:
         while end - start >= _MBAP.size:
             transaction, protocol, length, unit_id = _MBAP.unpack_from(self._buffer, start)
             if protocol != 0 or not _SHORTEST <= length <= _LONGEST:
-                self._port.broken_streams += 1
                 self.close()  # no way to find the next frame: devices close here
                 return
             stop = start + 6 + length

@@ -3,12 +3,12 @@
 import math
 from functools import partial
 
-from drivers.codec import Reading, decode_point
+from drivers.codec import Reading, decode_answer
 from drivers.derived import derive
 from drivers.simulators.faults import Fault
 from drivers.simulators.hall import HallModel, Seat
 from drivers.simulators.showing import plausible, restart, shown
-from drivers.text.image import Raw, offsets
+from drivers.text.image import Raw
 from drivers.text.profile import TextCommand, TextPoint, TextProfile
 
 
@@ -88,11 +88,9 @@ class TextDevice:
         return found | derive(self.profile, found)
 
     def _read(self, command: str) -> dict[str, Reading]:
-        profile, points = self.profile, self.profile.points_of(command)
+        profile = self.profile
         frame = profile.answer(profile.command_named(command), self.number, self.values(command))
-        image = profile.ask(command, self.number).read(frame)
-        places, _ = offsets(points)
-        return {point.name: decode_point(profile, point, image, places[point.name]) for point in points}
+        return decode_answer(profile, command, profile.ask(command, self.number).read(frame))
 
     def _raw(self, point: TextPoint) -> Raw:
         candidates = (

@@ -129,6 +129,10 @@ class TextProfile(AnyProfile):
         """The points in the answer to `command`, in the order of its image."""
         return self._by_command.get(command, ())
 
+    def places(self, command: str) -> dict[str, int]:
+        """Where each of `points_of` stands in the image of `command`, in registers."""
+        return offsets(self.points_of(command))[0]
+
     def command_named(self, name: str) -> Any:
         """Raises KeyError."""
         for command in self.command:

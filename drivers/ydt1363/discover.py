@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers.address import BusAddress, TextLine
-from drivers.codec import Status, decode_point
+from drivers.codec import Status, decode_answer
 from drivers.errors import BadFrame, DeviceError, LinkLost, NoAnswer, OtherUnit
 from drivers.profile import load_profile, profile_names
 from drivers.session import Session
 from drivers.text.command import Command
 from drivers.text.framing import Delimited
-from drivers.text.image import offsets
 from drivers.wires.base import Trace
 from drivers.ydt1363.frame import EOI, GET_MAKER, GET_VERSION, MAX_FRAME, READS, SOI, Frame, ask, unseal
 from drivers.ydt1363.profile import YdtProfile
@@ -169,9 +168,7 @@ async def _answered(session: Session, unit: int, profile: YdtProfile) -> int:
             if block.every == 1:
                 return 0
             continue
-        points = profile.points_of(block.command)
-        places, _ = offsets(points)
-        statuses = [decode_point(profile, point, image, places[point.name]).status for point in points]
+        statuses = [reading.status for reading in decode_answer(profile, block.command, image).values()]
         if Status.OUT_OF_RANGE in statuses:
             return 0
         good += statuses.count(Status.GOOD)

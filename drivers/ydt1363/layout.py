@@ -20,8 +20,6 @@ SIZES: dict[str, int] = {"u8": 1, "s8": 1, "u16": 2, "s16": 2, "u24": 3, "u32": 
 #: Types whose size an item gives itself.
 SIZED = frozenset({"text", "version", "skip"})
 TEXTS = frozenset({"text", "version", "time"})
-#: Characters of a clock: 2026-11-25T07:00:00
-TIME_LENGTH = 19
 #: A byte of which a field without a value is full.
 NO_VALUE = 0x20
 #: Groups within groups; the standard has two (batteries in a panel of a plant).

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from drivers.ascii.profile import AsciiProfile
-from drivers.codec import decode_point
+from drivers.codec import decode_answer
 from drivers.errors import BadFrame, OtherUnit, ProfileError, Refused
 from drivers.profile import load_profile, parse_profile
-from drivers.text.image import offsets
 from tests.fuzzing import hostile
 
 #: A device with a checksum, addresses in its answers, refusals, two questions and a line that it sends by itself.
@@ -123,9 +122,7 @@ def summed(body):
 
 
 def values_of(profile, command, image):
-    points = profile.points_of(command)
-    places, _ = offsets(points)
-    return {p.name: decode_point(profile, p, image, places[p.name]).value for p in points}
+    return {point: reading.value for point, reading in decode_answer(profile, command, image).items()}
 
 
 def test_a_question_names_its_unit_and_ends_with_checksum_and_terminator(profile):

@@ -2,12 +2,11 @@
 
 import pytest
 
-from drivers.codec import Status, decode_point
+from drivers.codec import Status, decode_answer
 from drivers.errors import BadFrame, ProfileError, Refused
 from drivers.megatec.frame import LONGEST
 from drivers.profile import load_profile, parse_profile
 from drivers.text.exchange import TextExchange
-from drivers.text.image import offsets
 from drivers.text.profile import TextProfile
 from tests.fuzzing import INPUTS, hostile
 
@@ -66,9 +65,8 @@ class Line:
         return self.exchange.silence(self.now + 0.5)
 
     def values(self, image, name="Q1"):
-        points = self.profile.points_of(name)
-        places, _ = offsets(points)
-        return {p.name: decode_point(self.profile, p, bytes(image), places[p.name]).value for p in points}
+        readings = decode_answer(self.profile, name, bytes(image))
+        return {point: reading.value for point, reading in readings.items()}
 
 
 def test_a_question_and_its_answer_become_values():
@@ -188,6 +186,4 @@ def test_a_value_outside_its_range_is_no_value():
     line = Line()
     line.ask()
     image = line.hear(ANSWER.replace(b" 226.0 014", b" 926.0 014"))
-    point = PROFILE.named("output_voltage")
-    places, _ = offsets(PROFILE.points_of("Q1"))
-    assert decode_point(PROFILE, point, bytes(image), places["output_voltage"]).status is Status.OUT_OF_RANGE
+    assert decode_answer(PROFILE, "Q1", bytes(image))["output_voltage"].status is Status.OUT_OF_RANGE

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from drivers.codec import Status, decode_point
+from drivers.codec import Status, decode_answer
 from drivers.errors import AskAgain, BadFrame, OtherUnit, ProfileError, Refused
 from drivers.profile import load_profile, parse_profile
-from drivers.text.image import offsets
 from drivers.ydt1363.frame import Frame, seal, unseal
 from tests.fuzzing import hostile
 
@@ -55,9 +54,7 @@ def answer(info, *, unit=1, cid1=0x40, code=0, version=0x20):
 
 
 def readings(profile, frame, unit=1):
-    image = profile.ask("analogs", unit).read(frame)
-    places, _ = offsets(profile.points_of("analogs"))
-    return {p.name: decode_point(profile, p, image, places[p.name]) for p in profile.point}
+    return decode_answer(profile, "analogs", profile.ask("analogs", unit).read(frame))
 
 
 def mistakes_of(toml):
