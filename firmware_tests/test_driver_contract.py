@@ -139,9 +139,10 @@ def test_every_exception_code_arrives_as_itself_and_harms_nothing(code, line, tm
     asyncio.run(scenario())
 
 
-def test_an_unplugged_port_is_a_lost_link_and_works_again_when_it_is_back(tmp_path):
+@pytest.mark.parametrize("name", [SAMPLE, *TEXT_SAMPLES])
+def test_an_unplugged_port_is_a_lost_link_and_works_again_when_it_is_back(name, tmp_path):
     async def scenario():
-        async with bench("pty", SAMPLE, tmp_path, timeout_s=0.3) as on:
+        async with bench("pty", name, tmp_path, timeout_s=1.0, late_s=0.1) as on:
             block = planned(on.session, on.profile)[0]
             before = await read_block(on.session, on.profile, UNIT, block)
             on.device.unit.fault = Fault.parse("reset*1")
