@@ -16,7 +16,8 @@ import pytest
 from drivers.errors import DeviceError, NoAnswer
 from drivers.modbus.rtu_exchange import RtuExchange
 from drivers.session import Session
-from firmware_tests.virtual_line import BAUD, LATE_S, UNITS, Careless, answer_to, data_of, random_request, run
+from firmware_tests.virtual_line import BAUD, LATE_S, Careless, answer_to, data_of, random_request, run
+from firmware_tests.virtual_time import UNITS
 
 
 def test_10000_mixed_timings_give_no_wrong_value():

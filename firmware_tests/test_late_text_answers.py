@@ -20,12 +20,12 @@ from firmware_tests.virtual_text_line import (
     GAP_S,
     LATE_S,
     TIMEOUT_S,
-    UNITS,
     Anonymous,
     Careless,
     Ydt,
     run,
 )
+from firmware_tests.virtual_time import UNITS
 
 SPEECHES = {"YD/T 1363.3": Ydt(), "answers that name nobody": Anonymous()}
 each_speech = pytest.mark.parametrize("speech", SPEECHES.values(), ids=SPEECHES)

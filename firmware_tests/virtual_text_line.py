@@ -4,27 +4,24 @@ Every question gets a number, and the number is what its answer says: an answer 
 also for a later one of the same words to the same unit, is a wrong value.
 """
 
-import heapq
 import random
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from drivers.errors import BadFrame, DeviceError, OtherUnit, Refused
+from drivers.errors import BadFrame, OtherUnit, Refused
 from drivers.text.command import Command
 from drivers.text.exchange import TextExchange
 from drivers.text.framing import Delimited
 from drivers.ydt1363.frame import MAX_FRAME, Frame, ask, seal, unseal
+from firmware_tests.virtual_time import STRANGER, Owner, Pace, VirtualLine
 
-UNITS = (1, 2, 3)
-#: Somebody else's number on the same wire.
-STRANGER = 9
 CHARACTER_S = 10 / 9600
 GAP_S = 0.02
 TIMEOUT_S = 0.5
 LATE_S = 1.0
-#: An answer later than this is beyond what the owner promised to wait for.
-LATEST_S = TIMEOUT_S + LATE_S
+PACE = Pace(CHARACTER_S, TIMEOUT_S, in_time_s=(0.01, 0.8 * TIMEOUT_S), latest_s=TIMEOUT_S + LATE_S - 0.1)
 
 
 @dataclass(frozen=True)
@@ -68,122 +65,43 @@ class Anonymous:
         return b"(%08d\r" % number
 
 
-class VirtualLine:
-    """The wire and the units on it: questions in, bytes out, each with the time it is delivered."""
-
+class TextLine(VirtualLine):
     def __init__(self, speech: Ydt | Anonymous, random_: random.Random) -> None:
-        self.deliveries: list[tuple[float, int, bytes]] = []
-        self.sent = Counter[str]()
+        super().__init__(PACE, random_)
+        self.faults = speech.faults
         self._speech = speech
-        self._random = random_
-        self._order = 0
+        self._number = 0
 
     def ask(self, unit: int, question: bytes, number: int, now: float) -> None:
-        delay = self._delay()
-        if delay is None:
-            self.sent["never"] += 1
-            return
-        answer = self._speech.answer(unit, number)
-        if self._random.random() < 0.1:
-            self.sent["twice"] += 1
-            answer += answer  # a repeater: directly behind
-        elif self._random.random() < 0.2:
-            kind = self._random.choice(self._speech.faults)
-            self.sent[kind] += 1
-            answer = self._spoilt(kind, question, answer, number)
-        self.sent["late" if delay > TIMEOUT_S else "in time"] += 1
-        begin = now + len(question) * CHARACTER_S + delay
-        if self._random.random() < 0.5:
-            self._deliver(begin + len(answer) * CHARACTER_S + self._random.uniform(0, 0.016), answer)
-            return
-        for i, octet in enumerate(answer):
-            self._deliver(begin + (i + 1) * CHARACTER_S, bytes((octet,)))
+        self._number = number
+        self.carry(question, self._speech.answer(unit, number), now)
 
-    def _delay(self) -> float | None:
-        """From the end of the question to the begin of its answer; None: there is none."""
-        kind = self._random.random()
-        if kind < 0.45:
-            return self._random.uniform(0.01, 0.8 * TIMEOUT_S)
-        if kind < 0.55:
-            return self._random.uniform(0.9 * TIMEOUT_S, 1.1 * TIMEOUT_S)  # next to the deadline, on either side
-        return self._random.uniform(TIMEOUT_S, LATEST_S - 0.1) if kind < 0.95 else None
-
-    def _spoilt(self, kind: str, question: bytes, answer: bytes, number: int) -> bytes:
-        if kind == "echo":
-            return question + answer
-        if kind == "noise":
-            return self._random.randbytes(self._random.randrange(1, 40)) + answer
+    def _spoilt_in_its_way(self, kind: str, answer: bytes) -> bytes:
         if kind == "flipped":
             at = self._random.randrange(1, len(answer) - 1)
             return answer[:at] + bytes((answer[at] ^ 1 << self._random.randrange(7),)) + answer[at + 1 :]
-        if kind == "cut":
-            return answer[: self._random.randrange(1, len(answer))]
         if kind == "stranger":
-            return self._speech.answer(STRANGER, number)
+            return self._speech.answer(STRANGER, self._number)
         return seal(Frame(0x20, unseal(answer).address, 0x40, 0x06))
 
-    def _deliver(self, at: float, data: bytes) -> None:
-        self._order += 1
-        heapq.heappush(self.deliveries, (at, self._order, data))
 
-
-class Owner:
-    """Asks one question after the other in virtual time and compares every answer with the number of its question."""
+class TextOwner(Owner):
+    _exchange: TextExchange
+    _line: TextLine
 
     def __init__(self, exchange: TextExchange, speech: Ydt | Anonymous, random_: random.Random) -> None:
-        self.outcomes = Counter[str]()
-        self._exchange = exchange
+        super().__init__(exchange, TextLine(speech, random_), TIMEOUT_S, random_)
         self._speech = speech
-        self._random = random_
-        self._line = VirtualLine(speech, random_)
         self._number = 0
-        self._now = 0.0
 
-    def run(self, questions: int) -> Counter[str]:
-        """What came of them: right, wrong, failed, expired; and what the units sent."""
-        for _ in range(questions):
-            self._one()
-        return self.outcomes + self._line.sent
+    def _start(self, ready: list[int]) -> Callable[[bytes], bool]:
+        self._number = number = self._number + 1
+        self._exchange.start(self._speech.command(self._random.choice(ready), self._random.choice(("00", "01"))))
+        return lambda image: struct.unpack(">d", image)[0] == number
 
-    def _one(self) -> None:
-        exchange = self._exchange
-        while not (ready := [unit for unit in UNITS if exchange.ready_at(unit) <= self._now]):
-            self._until(min(exchange.ready_at(unit) for unit in UNITS))
-        self._number += 1
-        exchange.start(self._speech.command(self._random.choice(ready), self._random.choice(("00", "01"))))
-        outcome = self._until(self._now + TIMEOUT_S + 0.05)
-        if outcome is None:
-            exchange.expire(self._now)
-            self.outcomes["expired"] += 1
-        elif isinstance(outcome, DeviceError):
-            self.outcomes["failed"] += 1
-        else:
-            right = struct.unpack(">d", outcome)[0] == self._number
-            self.outcomes["right" if right else "wrong"] += 1
-        if self._random.random() < 0.3:
-            self._until(self._now + self._random.uniform(0, 0.2))
-
-    def _until(self, end: float) -> object:
-        """Turn the clock to `end`, or to the outcome of the question in flight."""
-        exchange, line = self._exchange, self._line
-        asking = exchange.asked is not None
-        while True:
-            due = exchange.next_at()
-            arrives = line.deliveries[0][0] if line.deliveries else end
-            if min(arrives, end if due is None else due) >= end:
-                self._now = max(self._now, end)
-                return None
-            outcome = self._due(due) if due is not None and due < arrives else self._arrived(arrives)
-            if asking and outcome is not None:
-                return outcome
-
-    def _arrived(self, at: float) -> object:
-        self._now = max(self._now, at)
-        return self._exchange.received(heapq.heappop(self._line.deliveries)[2], self._now)
-
-    def _due(self, at: float) -> object:
+    def _due(self) -> object:
         """Transmit, or judge the silence."""
-        exchange, self._now = self._exchange, max(self._now, at)
+        exchange = self._exchange
         if not exchange.waiting:
             return exchange.silence(self._now)
         unit = exchange.asked.unit
@@ -199,4 +117,4 @@ class Careless(TextExchange):
 
 
 def run(exchange: TextExchange, speech: Ydt | Anonymous, questions: int, seed: int) -> Counter[str]:
-    return Owner(exchange, speech, random.Random(seed)).run(questions)
+    return TextOwner(exchange, speech, random.Random(seed)).run(questions)
