@@ -103,9 +103,11 @@ class TcpPool:
 
     def _resume(self) -> None:
         self._pause = None
-        self._drain()
-        if self._pause is None and self._loop is not None and self._epoll is not None:
-            self._loop.add_reader(self._epoll.fileno(), self._drain)
+        try:
+            self._drain()
+        finally:  # what one connection raised must not deafen the others for ever
+            if self._pause is None and self._loop is not None and self._epoll is not None:
+                self._loop.add_reader(self._epoll.fileno(), self._drain)
 
     def _drain(self) -> None:
         assert self._epoll is not None
