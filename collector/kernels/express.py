@@ -168,7 +168,7 @@ def _settle(
     unit = reads[read, UNIT]
     rtt = now - lane_times[lane, SENT_AT]
     lane_times[lane, BUSY] += rtt
-    rtts[unit] += (rtt - rtts[unit]) * RTT_WEIGHT
+    rtts[unit] += (rtt - rtts[unit]) * (RTT_WEIGHT if units[unit, ANSWERED] else 1.0)
     units[unit, ANSWERED] += 1
     units[unit, LAST_NS] = ts_ns
     due = read_times[read, DUE] + read_times[read, INTERVAL]

@@ -381,6 +381,8 @@ class Bus:
             return False
         self._lent = True
         self._schedule.clear()
+        self._pause_s = REOPEN_MIN_S  # all its units have spoken
+        self._deadlines[self.index] = NEVER  # that of the last answer would recall the line
         self._wake_at(min(read.due for read in reads))
         return True
 

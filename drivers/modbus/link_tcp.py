@@ -158,6 +158,7 @@ class TcpLink(TcpConnection):
                 self._filled = end - start
                 return
             transaction, size = frame
+            self._filled = end - start - size  # behind this frame: the line must not be lent with them
             self._serve(transaction, self._view[start : start + size])
             start += size
 

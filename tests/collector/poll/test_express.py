@@ -33,6 +33,7 @@ class Hall:
     urls: list[str]
     intake_bytes: int = 1 << 20
     interval_s: float = 1.0
+    addresses: tuple = ADDRESSES
     blocks: list = field(default_factory=list)
     wrong: list = field(default_factory=list)
 
@@ -42,8 +43,10 @@ class Hall:
         self.intake = Intake(self.intake_bytes)
         self.buses = []
         for bus, url in enumerate(self.urls):
-            self.blocks += [BlockSpec(f"d{bus}", UNIT, 3, a, COUNT, self.interval_s, (), ()) for a in ADDRESSES]
-            self.buses.append(BusPlan(f"b{bus}", [UnitPlan(f"d{bus}", UNIT, (2 * bus, 2 * bus + 1))], parse_bus(url)))
+            first = len(self.blocks)
+            self.blocks += [BlockSpec(f"d{bus}", UNIT, 3, a, COUNT, self.interval_s, (), ()) for a in self.addresses]
+            unit = UnitPlan(f"d{bus}", UNIT, tuple(range(first, len(self.blocks))))
+            self.buses.append(BusPlan(f"b{bus}", [unit], parse_bus(url)))
         self.poller = Poller(self, self.links, self.intake, self.clock, Breaker(), random.Random(1).random)
 
     def split(self, number):
@@ -386,3 +389,83 @@ async def test_closing_the_poller_gives_every_line_back_with_its_counters():
         it.poller.close()
         assert it.lent == 0
         assert all(unit.answered >= 2 for unit in it.units)
+
+
+async def asked_by_its_owner(it):
+    """The next read is sent by the owner of the first line; once in flight, the line may be lent with its answer."""
+    bus = it.poller.buses[0]
+    await until(lambda: bus.units[0].answered and not it.in_flight)
+    bus.recall()
+    bus._enrol_at = float("inf")
+    asked = bus.units[0].asked
+    while bus.units[0].asked == asked:
+        it.clock.advance(0.2)
+        it.poller.sweep()
+    bus._enrol_at = 0.0
+    return bus
+
+
+async def test_a_line_lent_with_an_answer_is_not_recalled_when_the_deadline_of_that_answer_passes():
+    async with hall(answer_perfectly, interval_s=10.0, addresses=ADDRESSES[:1]) as it:
+        bus = await asked_by_its_owner(it)
+        await until(lambda: it.lent == 1)
+        for _ in range(3):
+            await it.second()
+        assert it.lent == 1
+        assert it.poller._deadlines[bus.index] == float("inf")
+        it.balance()
+
+
+async def test_a_line_with_the_begin_of_a_late_answer_left_over_is_not_lent():
+    """The rest would be taken for the begin of an answer: the stream would be lost."""
+    writers, halves = [], []
+
+    async def device(reader, writer):
+        writers.append(writer)
+        while True:
+            transaction, unit, pdu = await question(reader)
+            writer.write(mbap(transaction, unit, perfect_pdu(pdu, unit)) + b"".join(halves))
+            halves.clear()
+
+    async with hall(device, addresses=ADDRESSES[:1]) as it:
+        late = mbap(0x7777, UNIT, bytes((3, 2 * COUNT)) + bytes(2 * COUNT))
+        await until(lambda: it.units[0].answered)
+        halves.append(late[:11])
+        bus = await asked_by_its_owner(it)
+        await until(lambda: bus.units[0].answered == 2)
+        writers[0].write(late[11:])
+        await until(lambda: bus.link.late == 1 or bus.losses)
+        assert bus.losses == 0
+        await it.well()
+        it.balance()
+
+
+async def test_a_unit_that_only_refused_so_far_gets_its_first_round_trip_whole():
+    """As from its owner: with a tenth of it, its probes would be too short."""
+    async with hall(answer_perfectly, answer_perfectly) as it:
+        await it.well()
+        unit, bus = it.units[0], it.poller.buses[0]
+        bus.recall()
+        unit.asked = unit.answered = 0
+        unit.rtt_s = 0.0
+        it.express.enrol(bus)
+        bus._lent = True
+        tables = it.express._tables()
+        lane_times = tables[1]
+        it.clock.advance(1.0)
+        it.poller.sweep()
+        lane_times[0, kernels.SENT_AT] -= 0.25
+        await until(lambda: it.units[0].answered)
+        assert it.units[0].rtt_s >= 0.2
+
+
+async def test_a_line_that_the_express_serves_is_opened_again_soon_when_it_is_lost():
+    async with hall(answer_perfectly) as it:
+        bus = it.poller.buses[0]
+        await until(lambda: it.units[0].answered == 2)
+        bus._pause_s = 60.0  # before it was open there were many attempts, and only a refusal since
+        it.clock.advance(1.0)
+        bus._enrol_at = 0.0
+        bus._next(it.clock.mono())
+        assert it.lent == 1
+        assert bus._pause_s == 1.0
