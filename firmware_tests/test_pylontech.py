@@ -41,9 +41,10 @@ async def as_the_other_reads_it(path):
     return json.loads(output)
 
 
-def test_another_projects_master_and_ours_read_the_same_from_a_battery(tmp_path):
+@pytest.mark.parametrize("name", ["pylontech/us2000", "pylontech/us3000"])
+def test_another_projects_master_and_ours_read_the_same_from_a_battery(name, tmp_path):
     async def scenario():
-        async with bench("pty", "pylontech/us2000", tmp_path) as on:
+        async with bench("pty", name, tmp_path) as on:
             ours = (await read_round(on.session, on.profile, UNIT, planned(on.session, on.profile))).readings
             on.session.close()
             theirs = await as_the_other_reads_it(str(tmp_path / "ttySIM"))

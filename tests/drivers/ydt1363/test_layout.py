@@ -74,6 +74,26 @@ def test_a_published_panel_with_one_input_has_no_second():
     assert "input[2].ua" not in said
 
 
+@pytest.mark.parametrize(
+    ("frame", "tail", "modules", "said"),
+    [
+        (vectors.PYLON_STACK, ("full", "cycles"), 3, {"voltage": 49504, "current": -27, "left": 33500, "cycles": 31}),
+        (vectors.PYLON_LARGE_STACK, ("", "cycles", "long"), 4, {"voltage": 49593, "current": -69, "long": 60680}),
+    ],
+)
+def test_published_stacks_of_batteries_are_groups_of_groups(frame, tail, modules, said):
+    cells = Item(count="cells", each="cell", of=(Item(type="u16", names=("volts",)),))
+    temperatures = Item(count="temperatures", each="temperature", of=(Item(type="u16", names=("kelvin",)),))
+    numbers = (Item(type="s16", names=("current",)), Item(type="u16", names=("voltage", "left")))
+    rest = [Item(type="u24", names=("long", "most")) if name == "long" else Item(type="u16", names=(name or "short",))
+            for name in tail]  # fmt: skip
+    module = (cells, temperatures, *numbers, Item(type="u8", names=("extras",)), *rest)
+    values = read((FLAG, Item(count="modules", each="module", of=module)), unseal(frame + b"\r").octets)
+    assert values["modules"] == modules
+    assert [values[f"module[{k}].cells"] for k in range(1, modules + 1)] == [15] * modules
+    assert said == {name: values[f"module[{modules}].{name}"] for name in said}
+
+
 @pytest.mark.parametrize("cut", [-1, 1])
 def test_an_info_that_is_longer_or_shorter_than_its_layout_is_a_bad_frame(cut):
     octets = unseal(vectors.PANEL_SAYS + b"\r").octets
