@@ -66,14 +66,19 @@ class Links:
             return TracedTcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s, trace=trace)
         if address.kind == "tcp":
             return TcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s)
+        wire: Wire
         if address.kind == "rtu":
-            wire: Wire = SerialWire(address)
-            least_s = MIN_LATE_S
+            wire, least_s = SerialWire(address), MIN_LATE_S
         else:
-            wire = TcpWire(self._pool, address, user_timeout_s=user_timeout_s)
-            least_s = MIN_LATE_REMOTE_S
+            wire, least_s = TcpWire(self._pool, address, user_timeout_s=user_timeout_s), MIN_LATE_REMOTE_S
         if late_s is None:
             late_s = max(least_s, LATE_FACTOR * timeout_s)
+        return self._on_wire(wire, address, sink, timeout_s, late_s, trace)
+
+    def _on_wire(
+        self, wire: Wire, address: BusAddress, sink: Sink, timeout_s: float, late_s: float, trace: Trace | None
+    ) -> Link:
+        """The link that speaks what is spoken at `address`."""
         if address.text is not None:
             return TextLink(
                 wire,
