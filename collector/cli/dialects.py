@@ -10,7 +10,7 @@ from collector.cli import CANNOT_OPEN, DEVICE_FAULT, OK, USAGE
 
 if TYPE_CHECKING:
     from drivers.address import BusAddress
-    from drivers.megatec.discover import Discovery
+    from drivers.text.discovery import Discovery
     from drivers.wires.base import Trace
 
 
@@ -58,10 +58,18 @@ _ASKING = {
 
 async def _ask_ups(address: "BusAddress", unit: int, timeout_s: float, trace: "Trace | None") -> dict[str, Any]:
     from collector.cli.profile import SITE_PROFILES
-    from drivers.megatec.discover import discover, fitting
+    from drivers.megatec.discover import discover
 
-    found = await discover(address, timeout_s=timeout_s, trace=trace)
-    return _facts(found, fitting(found, [SITE_PROFILES]) if found.answers else [])
+    found = await discover(address, timeout_s=timeout_s, search=[SITE_PROFILES], trace=trace)
+    return {
+        "present": found.heard,
+        "link": str(found.address),
+        "crc": found.crc,
+        "answers": {query.value: line.decode("ascii", "replace").rstrip("\r") for query, line in found.answers.items()},
+        "refused": [query.value for query in found.refused],
+        "silent": [query.value for query in found.errors if query not in found.refused],
+        **_fate(found),
+    }
 
 
 async def _ask_ydt(address: "BusAddress", unit: int, timeout_s: float, trace: "Trace | None") -> dict[str, Any]:
@@ -70,34 +78,21 @@ async def _ask_ydt(address: "BusAddress", unit: int, timeout_s: float, trace: "T
 
     found = await discover(address, unit, timeout_s=timeout_s, search=[SITE_PROFILES], trace=trace)
     return {
-        "present": found.cid1 is not None,
+        "present": found.heard,
         "link": str(found.address),
         "cid1": None if found.cid1 is None else f"{found.cid1:02X}",
         "kind": found.kind,
-        "version": f"{found.version:02X}" if found.cid1 is not None else None,
+        "version": f"{found.version:02X}" if found.heard else None,
         "identity": maker(found),
         "answers": {f"{cid2:02X}": frame.info.decode("ascii") for cid2, frame in found.answers.items()},
         "refused": {f"{cid2:02X}": said for cid2, said in found.refused.items()},
         "silent": [f"{cid2:02X}" for cid2 in found.silent],
-        "profiles": found.profiles,
-        "error": found.lost or None,
-        "advice": found.advice,
+        **_fate(found),
     }
 
 
-def _facts(found: "Discovery", profiles: list[str]) -> dict[str, Any]:
-    silent = [query.value for query in found.errors if query not in found.refused]
-    return {
-        "present": found.heard,
-        "link": str(found.address),
-        "crc": found.crc,
-        "answers": {query.value: line.decode("ascii", "replace").rstrip("\r") for query, line in found.answers.items()},
-        "refused": [query.value for query in found.refused],
-        "silent": silent,
-        "profiles": profiles,
-        "error": found.lost or None,
-        "advice": found.advice,
-    }
+def _fate(found: "Discovery") -> dict[str, Any]:
+    return {"profiles": found.profiles, "error": found.lost or None, "advice": found.advice}
 
 
 def _show(facts: dict[str, Any], unit: int | None) -> None:

@@ -5,23 +5,22 @@ For the UPS that stays silent and for the one nobody knows. Only questions are a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from drivers.address import BusAddress, TextLine
 from drivers.codec import Status, decode_answer
-from drivers.errors import DeviceError, LinkLost, Refused
+from drivers.errors import DeviceError, Refused
 from drivers.megatec.frame import AnswerLine, Query, encode
 from drivers.megatec.profile import MegatecLimits, MegatecProfile
 from drivers.megatec.replies import read_answer, write_answer
-from drivers.profile import load_profile, profile_names
 from drivers.session import Session
 from drivers.text.command import Command
+from drivers.text.discovery import Discovery, converse, profiles_of
 from drivers.wires.base import Trace
 
 #: Each UPS of the family knows one of these, or says that it does not.
 FIRST = ((Query.Q1, False), (Query.QGS, False), (Query.Q6, False), (Query.QS, False), (Query.QMOD, True))
-#: What a UPS has not answered within the time limit it may still answer for so long.
-LATE_S = 0.3
 #: From opening the port to the first question, and between two.
 SETTLE_S = MegatecLimits().settle_s
 GAP_S = MegatecLimits().gap_s
@@ -34,16 +33,16 @@ _SILENCE = (
 )
 
 
-@dataclass(slots=True)
-class Discovery:
-    """What a UPS answered. `answers` are whole lines; `errors` say why there is none."""
+@dataclass
+class UpsDiscovery(Discovery):
+    """What a UPS answered, asked with the levels of DTR and RTS in `address`.
 
-    address: BusAddress  #: with the levels of DTR and RTS at which it was asked
+    `answers` are whole lines; `errors` say why there is none.
+    """
+
     crc: bool = False  #: it wants Voltronic's checksum
     answers: dict[Query, bytes] = field(default_factory=dict)
     errors: dict[Query, DeviceError] = field(default_factory=dict)
-    received: int = 0  #: bytes that came, whatever they were
-    lost: str = ""  #: why the link ended early
 
     @property
     def heard(self) -> bool:
@@ -55,17 +54,13 @@ class Discovery:
         """The questions to which it said that it does not know them."""
         return [query for query, error in self.errors.items() if isinstance(error, Refused)]
 
-    @property
-    def advice(self) -> list[str]:
-        """What to try next when no UPS was heard."""
-        if self.heard or self.lost:
-            return []
-        if self.received:
-            return [f"{self.received} bytes came that are no answer: another speed than {self.address.line}, or noise"]
+    def _silence(self) -> list[str]:
         return [line.format(line=self.address.line) for line in _SILENCE]
 
 
-async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace | None = None) -> Discovery:
+async def discover(
+    address: BusAddress, *, timeout_s: float = 1.0, search: Sequence[Path] = (), trace: Trace | None = None
+) -> UpsDiscovery:
     """Ask every question there is. Raises LinkUnavailable.
 
     DTR and RTS are as `address` says, else as is usual. Others are never tried: where a UPS has contacts instead of a
@@ -75,34 +70,27 @@ async def discover(address: BusAddress, *, timeout_s: float = 1.0, trace: Trace 
     if address.kind == "rtu":
         dtr = usual.dtr if address.dtr is None else address.dtr
         address = replace(address, dtr=dtr, rts=usual.rts if address.rts is None else address.rts)
-    found = Discovery(replace(address, text=TextLine("megatec", settle_s=SETTLE_S, gap_s=GAP_S)))
-
-    def watch(way: str, data: bytes) -> None:
-        found.received += len(data) if way == "rx" else 0
-        if trace is not None:
-            trace(way, data)
-
-    session = Session(found.address, timeout_s=timeout_s, late_s=LATE_S, trace=watch)
-    try:
-        await session.reopen()
-        for query, crc in FIRST:
-            await _ask(session, found, query, crc)
-            if found.heard:
-                found.crc = crc
-                break
-        if found.crc:  # what was asked without a checksum says nothing
-            found.errors.clear()
-        for query in Query if found.heard else ():
-            if query not in found.answers and query not in found.errors:
-                await _ask(session, found, query, found.crc)
-    except LinkLost as error:
-        found.lost = str(error)
-    finally:
-        session.close()
+    found = UpsDiscovery(replace(address, text=TextLine("megatec", settle_s=SETTLE_S, gap_s=GAP_S)))
+    await converse(found, partial(_ask_all, found), timeout_s=timeout_s, trace=trace)
+    if found.answers:
+        found.profiles = _fitting(found, search)
     return found
 
 
-async def _ask(session: Session, found: Discovery, query: Query, crc: bool) -> None:
+async def _ask_all(found: UpsDiscovery, session: Session) -> None:
+    for query, crc in FIRST:
+        await _ask(session, found, query, crc)
+        if found.heard:
+            found.crc = crc
+            break
+    if found.crc:  # what was asked without a checksum says nothing
+        found.errors.clear()
+    for query in Query if found.heard else ():
+        if query not in found.answers and query not in found.errors:
+            await _ask(session, found, query, found.crc)
+
+
+async def _ask(session: Session, found: UpsDiscovery, query: Query, crc: bool) -> None:
     try:
         found.answers[query] = await session.read(_command(query, crc))
     except DeviceError as error:
@@ -130,18 +118,17 @@ def _command(query: Query, crc: bool) -> Command:
     )
 
 
-def fitting(found: Discovery, search: Sequence[Path] = ()) -> list[str]:
+def _fitting(found: UpsDiscovery, search: Sequence[Path]) -> list[str]:
     """Profiles of which the UPS answers every regular question, each value plausible; the fullest first."""
     rated = []
-    for name in profile_names(search):
-        profile = load_profile(name, search)
-        if isinstance(profile, MegatecProfile) and profile.megatec.crc == found.crc and _fits(profile, found):
+    for name, profile in profiles_of(MegatecProfile, search):
+        if profile.megatec.crc == found.crc and _fits(profile, found):
             answered = sum(command.name in found.answers for command in profile.command)
             rated.append((-answered, name))
     return [name for _, name in sorted(rated)]
 
 
-def _fits(profile: MegatecProfile, found: Discovery) -> bool:
+def _fits(profile: MegatecProfile, found: UpsDiscovery) -> bool:
     for block in profile.blocks(1.0):
         frame = found.answers.get(Query(block.command))
         if frame is None:

@@ -18,6 +18,7 @@ What is here:
     exchange.py   one line as a state machine without clock or port: gaps, echoes, damage, late answers
     listener.py   what devices say without being asked
     link.py       both on a real wire and in real time
+    discovery.py  what answers at an address, and which profile fits
     image.py      numbers and texts as the register image that everything behind a link understands
     profile.py    what a profile of any dialect has
     repeat.py     its points of cells, fuses or branches, written once

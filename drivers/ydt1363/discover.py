@@ -5,14 +5,15 @@ For the device nobody has papers of. Only commands that read are asked, none of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from drivers.address import BusAddress, TextLine
 from drivers.codec import Status, decode_answer
-from drivers.errors import BadFrame, DeviceError, LinkLost, NoAnswer, OtherUnit
-from drivers.profile import load_profile, profile_names
+from drivers.errors import BadFrame, DeviceError, NoAnswer, OtherUnit
 from drivers.session import Session
 from drivers.text.command import Command
+from drivers.text.discovery import Discovery, converse, profiles_of
 from drivers.text.framing import Delimited
 from drivers.wires.base import Trace
 from drivers.ydt1363.frame import EOI, GET_MAKER, GET_VERSION, MAX_FRAME, READS, SOI, Frame, ask, unseal
@@ -33,8 +34,6 @@ KINDS = {
 }
 #: Any version may ask for the version.
 ASKING_VERSION = 0x20
-#: What a device has not answered within the time limit it may still answer for so long.
-LATE_S = 0.3
 #: Silence before each question.
 GAP_S = 0.1
 
@@ -46,11 +45,10 @@ _SILENCE = (
 )
 
 
-@dataclass(slots=True)
-class Discovery:
+@dataclass
+class YdtDiscovery(Discovery):
     """What a device answered, by CID2; `refused` has the reasons, `silent` what brought nothing."""
 
-    address: BusAddress
     unit: int
     cid1: int | None = None  #: None: nobody answered
     version: int = 0
@@ -58,9 +56,10 @@ class Discovery:
     refused: dict[int, str] = field(default_factory=dict)
     silent: list[int] = field(default_factory=list)
     others: set[int] = field(default_factory=set)  #: addresses under which somebody answered that was not asked
-    profiles: list[str] = field(default_factory=list)  #: those that fit, the fullest first
-    received: int = 0  #: bytes that came, whatever they were
-    lost: str = ""  #: why the link ended early
+
+    @property
+    def heard(self) -> bool:
+        return self.cid1 is not None
 
     @property
     def kind(self) -> str:
@@ -68,13 +67,11 @@ class Discovery:
 
     @property
     def advice(self) -> list[str]:
-        """What to try next when no device was heard."""
-        if self.cid1 is not None or self.lost:
-            return []
-        if self.others:
+        if self.others and not (self.heard or self.lost):
             return [f"somebody answers as {', '.join(map(str, sorted(self.others)))}: --unit {min(self.others)}"]
-        if self.received:
-            return [f"{self.received} bytes came that are no answer: another speed than {self.address.line}, or noise"]
+        return super().advice
+
+    def _silence(self) -> list[str]:
         return [line.format(line=self.address.line, unit=self.unit) for line in _SILENCE]
 
 
@@ -85,34 +82,25 @@ async def discover(
     timeout_s: float = 1.0,
     search: Sequence[Path] = (),
     trace: Trace | None = None,
-) -> Discovery:
+) -> YdtDiscovery:
     """Ask for the version of every kind of device, then what the one that is there knows. Raises LinkUnavailable."""
-    found = Discovery(replace(address, text=TextLine("ydt1363", gap_s=GAP_S)), unit)
-
-    def watch(way: str, data: bytes) -> None:
-        found.received += len(data) if way == "rx" else 0
-        if trace is not None:
-            trace(way, data)
-
-    session = Session(found.address, timeout_s=timeout_s, late_s=LATE_S, trace=watch)
-    try:
-        await session.reopen()
-        for cid1 in KINDS:
-            await _ask(session, found, cid1, GET_VERSION)
-            if found.cid1 is None:
-                continue
-            for cid2 in sorted(READS - {GET_VERSION}):
-                await _ask(session, found, cid1, cid2)
-            found.profiles = await _fitting(session, found, search)
-            break
-    except LinkLost as error:
-        found.lost = str(error)
-    finally:
-        session.close()
+    found = YdtDiscovery(replace(address, text=TextLine("ydt1363", gap_s=GAP_S)), unit)
+    await converse(found, partial(_ask_all, found, search), timeout_s=timeout_s, trace=trace)
     return found
 
 
-async def _ask(session: Session, found: Discovery, cid1: int, cid2: int) -> None:
+async def _ask_all(found: YdtDiscovery, search: Sequence[Path], session: Session) -> None:
+    for cid1 in KINDS:
+        await _ask(session, found, cid1, GET_VERSION)
+        if not found.heard:
+            continue
+        for cid2 in sorted(READS - {GET_VERSION}):
+            await _ask(session, found, cid1, cid2)
+        found.profiles = await _fitting(session, found, search)
+        return
+
+
+async def _ask(session: Session, found: YdtDiscovery, cid1: int, cid2: int) -> None:
     """One question; whoever answers under the address, with whatever code, is there."""
     said: list[Frame] = []
 
@@ -131,7 +119,7 @@ async def _ask(session: Session, found: Discovery, cid1: int, cid2: int) -> None
     try:
         await session.read(Command(found.unit, f"{cid2:02X}", question, 100, framing, read, names_unit=True))
     except DeviceError:
-        if found.cid1 is not None:
+        if found.heard:
             found.silent.append(cid2)
         return
     (frame,) = said
@@ -142,12 +130,11 @@ async def _ask(session: Session, found: Discovery, cid1: int, cid2: int) -> None
         found.refused[cid2] = f"RTN {frame.code:02X}H: {reason(frame.code)}"
 
 
-async def _fitting(session: Session, found: Discovery, search: Sequence[Path]) -> list[str]:
+async def _fitting(session: Session, found: YdtDiscovery, search: Sequence[Path]) -> list[str]:
     """Profiles of this kind of device of which every regular command is answered and every value plausible."""
     rated = []
-    for name in profile_names(search):
-        profile = load_profile(name, search)
-        if isinstance(profile, YdtProfile) and int(profile.ydt1363.cid1, 16) == found.cid1:
+    for name, profile in profiles_of(YdtProfile, search):
+        if int(profile.ydt1363.cid1, 16) == found.cid1:
             answered = await _answered(session, found.unit, profile)
             if answered:
                 rated.append((-answered, name))
@@ -175,7 +162,7 @@ async def _answered(session: Session, unit: int, profile: YdtProfile) -> int:
     return good
 
 
-def maker(found: Discovery) -> str:
+def maker(found: YdtDiscovery) -> str:
     """What the device calls itself and its maker (51H), on one line; "" when it does not say."""
     frame = found.answers.get(GET_MAKER)
     try:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from collector.cli.probe import command
 from drivers.megatec import discover
 from drivers.simulators.site import Place, Site
+from drivers.text import discovery
 from drivers.ydt1363 import discover as ydt_discover
 from tests.cli.test_probe import in_background
 from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
@@ -16,10 +17,13 @@ from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 
 @pytest.fixture(autouse=True)
 def _no_time_to_wake(monkeypatch):
-    for name in ("SETTLE_S", "GAP_S", "LATE_S"):
-        monkeypatch.setattr(discover, name, 0.0)
-    for name in ("GAP_S", "LATE_S"):
-        monkeypatch.setattr(ydt_discover, name, 0.0)
+    for module, name in (
+        (discover, "SETTLE_S"),
+        (discover, "GAP_S"),
+        (ydt_discover, "GAP_S"),
+        (discovery, "LATE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.0)
 
 
 def run(ups, path, *options, timeout="0.05"):

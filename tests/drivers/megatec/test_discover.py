@@ -3,9 +3,10 @@ import pytest
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable, NoAnswer, Refused
 from drivers.megatec import discover as module
-from drivers.megatec.discover import discover, fitting
+from drivers.megatec.discover import discover
 from drivers.megatec.frame import Query
 from drivers.megatec.profile import MegatecLimits
+from drivers.text import discovery
 from drivers.wires import serial_port
 from tests.drivers.megatec.ups import CASTLE, LINE_INTERACTIVE, Ups, on_a_port
 
@@ -19,7 +20,7 @@ USUAL, USUAL_SETTLE_S, USUAL_GAP_S = MegatecLimits(), module.SETTLE_S, module.GA
 def _no_time_to_wake(monkeypatch):
     monkeypatch.setattr(module, "SETTLE_S", 0.0)
     monkeypatch.setattr(module, "GAP_S", 0.0)
-    monkeypatch.setattr(module, "LATE_S", 0.0)
+    monkeypatch.setattr(discovery, "LATE_S", 0.0)
 
 
 async def found_on(ups, path):
@@ -47,7 +48,7 @@ async def test_a_ups_is_asked_everything_and_nothing_else(tmp_path):
 )
 async def test_profiles_fit_whose_values_are_plausible_the_fullest_first(answers, profiles, tmp_path):
     found = await found_on(Ups(answers), tmp_path / "ups")
-    assert fitting(found) == profiles
+    assert found.profiles == profiles
 
 
 async def test_a_ups_that_ignores_what_it_does_not_know_is_asked_on(tmp_path):

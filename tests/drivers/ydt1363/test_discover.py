@@ -9,6 +9,7 @@ import pytest
 from drivers.address import parse_bus
 from drivers.simulators.control import switch
 from drivers.simulators.site import Place, Site
+from drivers.text import discovery
 from drivers.ydt1363 import discover
 from drivers.ydt1363.frame import READS, Frame, seal, unseal
 from tests.drivers.ydt1363 import vectors
@@ -17,7 +18,7 @@ from tests.drivers.ydt1363 import vectors
 @pytest.fixture(autouse=True)
 def _no_time_to_wait(monkeypatch):
     monkeypatch.setattr(discover, "GAP_S", 0.0)
-    monkeypatch.setattr(discover, "LATE_S", 0.0)
+    monkeypatch.setattr(discovery, "LATE_S", 0.0)
 
 
 def found_on(folder, profile, unit, *, timeout_s, fault="ok", trace=None):
@@ -68,7 +69,7 @@ def test_every_command_that_reads_is_asked_and_no_other(tmp_path):
 
 
 def test_what_a_device_says_of_itself_is_one_line():
-    found = discover.Discovery(parse_bus("serial:///dev/ttyS9"), 2)
+    found = discover.YdtDiscovery(parse_bus("serial:///dev/ttyS9"), 2)
     assert discover.maker(found) == ""
     found.answers[0x51] = unseal(vectors.PYLON_MAKER + b"\r")
     assert discover.maker(found) == "US2KBPL Pylon"
