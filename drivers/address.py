@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from drivers.address_settings import BAUD_OF_KIND, TLS_KEYS, Findings, Kind, Rs485, Tls, line_settings
-from drivers.errors import ProfileError
+from drivers.address_settings import BAUD_OF_KIND, TLS_KEYS, Kind, Rs485, Tls, line_settings
+from drivers.errors import Mistake, ProfileError
 
 if TYPE_CHECKING:
     from drivers.meaning import AnyProfile
@@ -125,7 +125,7 @@ class BusAddress:
 
 def parse_bus(url: str) -> BusAddress:
     """Read a bus address. Raises ProfileError that lists every mistake in it."""
-    findings: Findings = []
+    findings: list[Mistake] = []
     try:
         parts = urlsplit(url.strip())
     except ValueError as error:
@@ -193,7 +193,7 @@ def _scheme_hint(url: str, scheme: str) -> str:
     return _EXAMPLES
 
 
-def _path(parts: SplitResult, findings: Findings) -> str:
+def _path(parts: SplitResult, findings: list[Mistake]) -> str:
     if parts.netloc:
         hint = f"three slashes: serial:///{parts.netloc}{parts.path}"
         findings.append(("path", "a serial port has a path, not a host", hint))
@@ -202,7 +202,7 @@ def _path(parts: SplitResult, findings: Findings) -> str:
     return parts.path
 
 
-def _host_and_port(parts: SplitResult, kind: Kind, findings: Findings) -> tuple[str, int]:
+def _host_and_port(parts: SplitResult, kind: Kind, findings: list[Mistake]) -> tuple[str, int]:
     if not parts.hostname:
         findings.append(("host", "no host given", f"write {kind}://192.0.2.7:502"))
     if parts.path not in ("", "/"):

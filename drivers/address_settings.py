@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
+from drivers.errors import Mistake
+
 Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp", "tls+tcp"]
 
 BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
@@ -26,8 +28,6 @@ MAX_RTS_MS = 100
 _RTS_LEVELS = {"rts": True, "rts-low": False}
 #: Gateways queue few questions; more would wait there, where a timeout runs, instead of here.
 PIPELINES = tuple(range(1, 17))
-
-Findings = list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Tls:
     name: str = ""  #: empty: the host, be it a name or an IP address
 
 
-def line_settings(query: str, kind: Kind, findings: Findings) -> dict[str, Any]:
+def line_settings(query: str, kind: Kind, findings: list[Mistake]) -> dict[str, Any]:
     """Fields of a `BusAddress` of this kind, given or usual. Every mistake is added to `findings`."""
     settings = _settings(query, kind, findings)
     return {
@@ -74,7 +74,7 @@ def line_settings(query: str, kind: Kind, findings: Findings) -> dict[str, Any]:
     }
 
 
-def _settings(query: str, kind: Kind, findings: Findings) -> dict[str, str]:
+def _settings(query: str, kind: Kind, findings: list[Mistake]) -> dict[str, str]:
     known = _KEYS_OF_KIND[kind]
     settings: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
@@ -91,7 +91,7 @@ def _settings(query: str, kind: Kind, findings: Findings) -> dict[str, str]:
     return settings
 
 
-def _tls(settings: dict[str, str], findings: Findings) -> Tls:
+def _tls(settings: dict[str, str], findings: list[Mistake]) -> Tls:
     given = {key: settings[key] for key in TLS_KEYS if key in settings}
     for key, value in given.items():
         if not value or not value.isprintable():
@@ -101,7 +101,7 @@ def _tls(settings: dict[str, str], findings: Findings) -> Tls:
     return Tls(**given)
 
 
-def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int, ...], findings: Findings) -> int:
+def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int, ...], findings: list[Mistake]) -> int:
     text = settings.get(key)
     if text is None:
         return default
@@ -111,7 +111,7 @@ def _one_of(settings: dict[str, str], key: str, default: int, allowed: tuple[int
     return number
 
 
-def _up_to(settings: dict[str, str], key: str, most: int, findings: Findings) -> int:
+def _up_to(settings: dict[str, str], key: str, most: int, findings: list[Mistake]) -> int:
     text = settings.get(key, "0")
     number = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= number <= most:
@@ -119,7 +119,7 @@ def _up_to(settings: dict[str, str], key: str, most: int, findings: Findings) ->
     return number
 
 
-def _rs485(settings: dict[str, str], findings: Findings) -> Rs485 | None:
+def _rs485(settings: dict[str, str], findings: list[Mistake]) -> Rs485 | None:
     delays = [_up_to(settings, key, MAX_RTS_MS, findings) for key in ("rs485_before_ms", "rs485_after_ms")]
     text = settings.get("rs485")
     if text is None:
@@ -133,11 +133,11 @@ def _rs485(settings: dict[str, str], findings: Findings) -> Rs485 | None:
     return Rs485(_RTS_LEVELS.get(text, True), *delays)
 
 
-def _level(settings: dict[str, str], key: str, findings: Findings) -> bool | None:
+def _level(settings: dict[str, str], key: str, findings: list[Mistake]) -> bool | None:
     return bool(_one_of(settings, key, 0, (0, 1), findings)) if key in settings else None
 
 
-def _parity(settings: dict[str, str], findings: Findings) -> str:
+def _parity(settings: dict[str, str], findings: list[Mistake]) -> str:
     text = settings.get("parity", "N")
     if text.upper() not in ("N", "E", "O"):
         findings.append(("parity", f"{text!r} is not possible", "N (none), E (even) or O (odd)"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from drivers.codec import Reading, Status, judged
+from drivers.errors import Mistake
 from drivers.formula import FormulaError, Program, evaluate, names_in
 from drivers.meaning import AnyProfile, Derived, Meaning
 from drivers.plan import AnyBlock
@@ -58,7 +59,7 @@ def _reading(derived: Derived, given: list[Reading]) -> Reading:
     return judged(derived, float(evaluate(derived.program, numbers)))
 
 
-def mistakes(profile: AnyProfile) -> Iterator[tuple[str, str, str]]:
+def mistakes(profile: AnyProfile) -> Iterator[Mistake]:
     """(key, reason, hint) of every formula that cannot be computed from one answer."""
     points = {point.name: point for point in profile.point}
     for derived in profile.derived:

@@ -123,12 +123,16 @@ class AskAgain(Refused):
         super().__init__(code, reason, retryable=True)
 
 
+#: Of a profile or an address: the key at fault, the reason, and a hint what to do.
+Mistake = tuple[str, str, str]
+
+
 class ProfileError(DriverError):
     """A profile or an address that cannot be used. `findings` holds (key, reason, hint) of every mistake."""
 
     retryable = False
 
-    def __init__(self, subject: str, findings: list[tuple[str, str, str]]) -> None:
+    def __init__(self, subject: str, findings: list[Mistake]) -> None:
         self.subject = subject
         self.findings = findings
         lines = [f"  {key}: {reason}" + (f" — {hint}" if hint else "") for key, reason, hint in findings]

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from drivers.errors import Mistake
+
 _HINTS = {
     "missing": "add it",
     "string_type": 'write it in quotes: "..."',
@@ -19,9 +21,9 @@ _HINTS = {
 _UNION_MEMBERS = frozenset({"float", "int", "str", "bool"})
 
 
-def form_findings(error: ValidationError, data: dict[str, Any], model: type[BaseModel]) -> list[tuple[str, str, str]]:
+def form_findings(error: ValidationError, data: dict[str, Any], model: type[BaseModel]) -> list[Mistake]:
     """(key, reason, hint) of each mistake, one per place."""
-    found: dict[str, tuple[str, str, str]] = {}
+    found: dict[str, Mistake] = {}
     for item in error.errors(include_url=False):
         place = tuple(part for part in item["loc"] if part not in _UNION_MEMBERS)
         key = _key(place, data)

@@ -5,14 +5,12 @@ from collections.abc import Iterator, Mapping
 
 from drivers.codec import Status, Value, decode_point
 from drivers.derived import derive
-from drivers.errors import DeviceError
+from drivers.errors import DeviceError, Mistake
 from drivers.meaning import AnyProfile, Frame, Meaning
 from drivers.profile import Profile
 from drivers.text.profile import TextFrame, TextProfile
 
 _REQUEST = struct.Struct(">BHH")
-
-Mistake = tuple[str, str, str]
 
 
 def mistakes(profile: AnyProfile) -> Iterator[Mistake]:

@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 
 from drivers.codec import own_bits
+from drivers.errors import Mistake
 from drivers.point import BIT_TABLES, Point
 from drivers.profile import Profile
 
@@ -13,7 +14,7 @@ UNSIGNED = frozenset({"u16", "u32", "u64"})
 _WORD_TYPES = ("u16", "s16", "bcd16", "bool")
 
 #: key, reason, hint of each mistake
-Check = Iterator[tuple[str, str, str]]
+Check = Iterator[Mistake]
 
 
 def lost_parts(profile: Profile) -> Check:

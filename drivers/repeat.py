@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from drivers.errors import ProfileError
+from drivers.errors import Mistake, ProfileError
 from drivers.formula import FormulaError, Program, compiled, evaluate, names_in
 from drivers.meaning import MAX_POINTS, Derived
 from drivers.point import DerivedTemplate, Point, Repeat, Template
@@ -16,8 +16,6 @@ from drivers.profile import Profile
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _POINT_KEY = re.compile(r"(?:point|derived)\[([^\]]*)\](.*)", re.DOTALL)
-
-Finding = tuple[str, str, str]
 
 
 def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
@@ -33,7 +31,7 @@ def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
     points: list[Point] = list(profile.point)
     derived: list[Derived] = list(profile.derived)
     origin: dict[str, str] = {}
-    findings: list[Finding] = []
+    findings: list[Mistake] = []
     for i, repeat in enumerate(profile.repeat):
         templates: list[Template | DerivedTemplate] = [*repeat.point, *repeat.derived]
         for template in templates:
@@ -53,7 +51,7 @@ def expanded(profile: Profile, subject: str) -> tuple[Profile, dict[str, str]]:
     return profile.model_copy(update=whole), origin
 
 
-def of_templates(findings: Iterable[Finding], origin: dict[str, str]) -> Iterator[Finding]:
+def of_templates(findings: Iterable[Mistake], origin: dict[str, str]) -> Iterator[Mistake]:
     """Findings with what is said of instances told once, of their template."""
     told = set()
     for key, reason, hint in findings:

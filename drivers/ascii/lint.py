@@ -11,12 +11,10 @@ from drivers.ascii.octets import show
 from drivers.ascii.pattern import slow_parts
 from drivers.ascii.question import body_of
 from drivers.ascii.value import IN_BYTES, IN_TEXT, SIZES
+from drivers.errors import Mistake
 
 if TYPE_CHECKING:
     from drivers.ascii.profile import AsciiCommand, AsciiProfile
-
-#: key, reason, hint
-Mistake = tuple[str, str, str]
 
 #: Questions that change something in some device, by what they begin with and what they do there. Whether they do in
 #: this one only its manual tells, so a profile may say that they do not (`reads`), and where that is written.

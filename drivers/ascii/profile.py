@@ -18,11 +18,11 @@ from drivers.ascii.layout import Layout, Place, compiled, read, write
 from drivers.ascii.octets import show
 from drivers.ascii.question import body_of, names_unit, unit_of
 from drivers.ascii.value import SIZES
-from drivers.errors import BadFrame, OtherUnit, Refused, Unasked
+from drivers.errors import BadFrame, Mistake, OtherUnit, Refused, Unasked
 from drivers.meaning import MAX_POINTS
 from drivers.text.command import Command
 from drivers.text.image import Raw
-from drivers.text.profile import MAX_COMMANDS, Mistake, TextCommand, TextFrame, TextPoint, TextProfile
+from drivers.text.profile import MAX_COMMANDS, TextCommand, TextFrame, TextPoint, TextProfile
 
 #: A device that is heard less often than once a month is heard by nobody.
 MAX_AGE_S = 31 * 86400

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from drivers.errors import Refused
+from drivers.errors import Mistake, Refused
 from drivers.meaning import MAX_POINTS, Strict
 from drivers.megatec import fields
 from drivers.megatec.frame import AnswerLine, Query, encode, seal
@@ -15,7 +15,7 @@ from drivers.scaling import Scaling, derive
 from drivers.text.command import Command
 from drivers.text.framing import Framing
 from drivers.text.image import Raw
-from drivers.text.profile import MAX_COMMANDS, Mistake, TextCommand, TextLimits, TextPoint, TextProfile
+from drivers.text.profile import MAX_COMMANDS, TextCommand, TextLimits, TextPoint, TextProfile
 
 #: So many refusals without an answer before them are believed.
 BELIEVED = 2

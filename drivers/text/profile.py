@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from drivers.errors import Mistake
 from drivers.meaning import MAX_POINTS, AnyProfile, Frame, Meaning, Name, Strict
 from drivers.text.command import Command
 from drivers.text.framing import Framing
@@ -20,9 +21,6 @@ from drivers.text.plan import TextBlock
 MAX_COMMANDS = 64
 #: Characters of a text in an answer.
 MAX_LENGTH = 250
-
-#: key, reason, hint
-Mistake = tuple[str, str, str]
 
 
 class TextLimits(Strict):

@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from drivers.errors import AskAgain, BadFrame, OtherUnit, Refused
+from drivers.errors import AskAgain, BadFrame, Mistake, OtherUnit, Refused
 from drivers.meaning import MAX_POINTS, Strict
 from drivers.text.framing import Delimited, Framing
 from drivers.text.image import Raw
-from drivers.text.profile import MAX_COMMANDS, Mistake, TextCommand, TextLimits, TextPoint, TextProfile
+from drivers.text.profile import MAX_COMMANDS, TextCommand, TextLimits, TextPoint, TextProfile
 from drivers.ydt1363 import layout
 from drivers.ydt1363.frame import (
     EOI,
