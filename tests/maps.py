@@ -11,6 +11,16 @@ from drivers.profile import Profile
 #: Other work runs on the same machine: how long an example takes says nothing.
 untimed = settings(deadline=None)
 
+#: Begin of the text of a register profile.
+HEAD = """\
+schema = 1
+[device]
+vendor = "Test"
+model = "Meter"
+category = "power"
+source = "made up for this test"
+evidence = "doubtful"
+"""
 DEVICE = {"vendor": "x", "model": "y", "category": "power", "source": "none", "evidence": "doubtful"}
 
 

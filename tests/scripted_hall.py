@@ -11,19 +11,13 @@ from collector.pipeline import Pipeline
 from collector.settings import Settings
 from collector.spool import read_only_rows
 from drivers.modbus.tcp_pool import TcpPool
+from tests.maps import HEAD
 from tests.properties.line_protocol import parse_payload
 from tests.scripted_link import ScriptedLink
 from tests.spool_rows import a_spool, assert_balanced
 
 BOOT = "0badcafe"
-PROFILE = """\
-schema = 1
-[device]
-vendor = "Test"
-model = "Meter"
-category = "power"
-source = "made up for this test"
-evidence = "doubtful"
+PROFILE = f"""{HEAD}\
 [[point]]
 name = "voltage"
 table = "holding"

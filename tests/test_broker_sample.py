@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import free_port
+
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "config" / "broker"
 GATEWAY, BRIDGE = ("sz/ft1/gw-a", "gateway's own"), ("bridge-east", "bridge's own")
@@ -67,11 +69,6 @@ def make_certificates(directory: Path) -> None:
     openssl(*new, "-subj", "/CN=localhost", "-keyout", "broker.key", "-out", "broker.csr")
     openssl("x509", "-req", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
             "-out", "broker.pem")  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from collector.spool import read_only_rows
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTOR = [sys.executable, "-m", "collector"]
@@ -43,11 +44,6 @@ type = "u32"
 scale = 0.1
 unit = "kW"
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def eventually(condition: Callable[[], object], what: str, process: "Process | None" = None) -> None:

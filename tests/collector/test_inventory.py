@@ -10,15 +10,9 @@ from collector.inventory import Inventory, check_load
 from collector.settings import Settings, load_settings
 from collector.types import RawBatch
 from drivers.plan import ASSUMED_RTT_S
+from tests.maps import HEAD
 
-METER = """\
-schema = 1
-[device]
-vendor = "Test"
-model = "Meter"
-category = "power"
-source = "made up for this test"
-evidence = "doubtful"
+METER = f"""{HEAD}\
 [limits]
 turnaround_s = 0.05
 timeout_s = 0.7

@@ -23,21 +23,16 @@ from drivers.modbus.tcp_pool import TcpPool
 from drivers.simulators.faults import Fault
 from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.unit import Bank, Unit
+from tests.maps import HEAD
 from tests.waiting import until
 
 POINTS = 16
 MISSING = 5
 INTERVAL_S = 0.1
 
-PROFILE = """\
-schema = 1
-[device]
-vendor = "Test"
-model = "Meter"
-category = "power"
-source = "made up for this test"
-evidence = "doubtful"
-""" + "".join(f'[[point]]\nname = "p{n}"\ntable = "holding"\naddress = {n}\ntype = "u16"\n' for n in range(POINTS))
+PROFILE = HEAD + "".join(
+    f'[[point]]\nname = "p{n}"\ntable = "holding"\naddress = {n}\ntype = "u16"\n' for n in range(POINTS)
+)
 
 
 def a_unit(name, missing=()):
