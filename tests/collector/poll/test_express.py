@@ -5,7 +5,7 @@ import errno
 import random
 import struct
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -469,3 +469,35 @@ async def test_a_line_that_the_express_serves_is_opened_again_soon_when_it_is_lo
         bus._next(it.clock.mono())
         assert it.lent == 1
         assert bus._pause_s == 1.0
+
+
+async def test_a_read_that_is_taken_apart_goes_back_to_the_express_in_parts():
+    """Their numbers lie far behind the tables."""
+    parts, refused = (5000, 70_000), []
+
+    def refuse(t, u, p):
+        start, count = struct.unpack(">HH", p[1:])
+        if (start, count) != (ADDRESSES[0], COUNT):
+            return mbap(t, u, perfect_pdu(p, u))
+        refused.append(t)
+        return mbap(t, u, b"\x83\x02")
+
+    device = Sick()
+    async with hall(device, answer_perfectly) as it:
+        await it.well()
+        it.blocks = dict(enumerate(it.blocks))
+        for part, address in zip(parts, (ADDRESSES[0], ADDRESSES[0] + COUNT // 2), strict=True):
+            it.blocks[part] = BlockSpec("d0", UNIT, 3, address, COUNT // 2, 1.0, (), ())
+        bus = it.poller.buses[0]
+        bus._around = replace(bus._around, blocks=it.blocks, split=lambda number: list(parts))
+        device.spoil = refuse
+        await it.second()
+        await until(lambda: refused)
+        await it.well()
+        it.records()
+        await it.second()
+        await until(lambda: not it.in_flight)
+        assert it.lent == 2
+        assert sorted(it.records()) == [(b, Outcome.OK) for b in (1, 2, 3, *parts)]
+        assert len(refused) == 1
+        it.balance()
