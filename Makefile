@@ -33,7 +33,7 @@ bench-field: ## Only the field side: serial lines and TCP near their limits, wro
 nightly: ## The fuzz tests with sixty times the inputs, and every mutant of every profile
 	@scripts/setup-apt
 	@scripts/setup-venv demo dev
-	@FUZZ_INPUTS=90000 MUTANTS=100000 scripts/test -k "fuzz or hostile or mutants" --timeout 1800
+	@FUZZ_INPUTS=90000 MUTANTS=100000 scripts/test -n 2 -k "fuzz or hostile or mutants" --timeout 1800
 
 venv: ## The Python environment in .venv with everything for working on the code
 	@scripts/setup-venv demo dev
