@@ -42,7 +42,7 @@ class _Server:
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.directory = directory
-        self.log = directory / "server.log"
+        self.log = directory / f"{type(self).__name__.lower()}.log"
         self._process: subprocess.Popen | None = None
 
     def command(self) -> list[str]:
