@@ -28,6 +28,9 @@ EXACT = 2.0**53
 #: Splits a double into two halves of 26 bits whose products are exact (Dekker 1971).
 SPLITTER = 2.0**27 + 1.0
 
+#: Of CRC-32 (ISO-HDLC), reflected, and what one more byte multiplies by.
+POLYNOMIAL, X_TO_8 = 0xEDB88320, 1 << 23
+
 u64 = np.uint64
 u8 = np.uint8
 POWERS = np.array([10.0**k for k in range(16)])
@@ -114,6 +117,28 @@ def put_number(number: int, decimals: np.uint64, out: NDArray[np.uint8], to: np.
         out[k] = u8(u64(48) + rest % u64(10))
         rest //= u64(10)
     return end
+
+
+@inlined
+def times(a: int, b: int) -> int:
+    """The product of two polynomials modulo that of CRC-32, the coefficient of x**0 in the highest of 32 bits."""
+    product = 0
+    for k in range(31, -1, -1):
+        product ^= b & -(a >> k & 1)
+        b = b >> 1 ^ POLYNOMIAL & -(b & 1)
+    return product
+
+
+@kernel("int64(int64, int64, int64)")
+def crc32_joined(first: int, second: int, size: int) -> int:
+    """The CRC-32 of one text behind another, from the CRC-32 of each and the number of bytes of the second."""
+    power = X_TO_8
+    while size > 0:
+        if size & 1:
+            first = times(first, power)
+        power = times(power, power)
+        size >>= 1
+    return first ^ second
 
 
 @inlined
