@@ -147,7 +147,7 @@ class Encode:
         """A row of ready-made lines, each ended by a newline."""
         crc = zlib.crc32(body)
         first = _first_line(**self._name, seq=seq, points=points, crc=crc)
-        # The CRC of the whole follows from those of its parts: going over the body again would take as long as its text.
+        # The whole's CRC follows from those of its parts: going over the body again would take as long as its text.
         whole_crc = int(kernels.crc32_joined(zlib.crc32(first), crc, len(body)))
         return Row(seq, category, ts_ns, points, whole_crc, b"".join((first, body)))
 
@@ -257,7 +257,7 @@ class Encode:
                 for category, device, tags in self._series
             ]
             self._prefixes[window_s] = np.array(places, np.int32).reshape(-1, 2)
-            self._text += bytes(kernels.PIECE)
+            self._text += bytes(kernels.WIDE)
             self._make_room()
         return self._prefixes[window_s]
 

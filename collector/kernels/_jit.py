@@ -23,6 +23,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: NaN and infinity are data here, so no fast-math. Division by zero gives infinity, as in C, instead of a branch.
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
+#: A call would pass every array as seven numbers through memory. Nothing but kernels calls a part.
+PART_OPTIONS = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 _kernels: "list[Kernel]" = []
 
 
@@ -125,7 +128,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Kernel]:
 
 def inlined(function: Function) -> Function:
     """A part of kernels in the same file; compiled into each of them."""
-    compiled: Function = numba.njit(**OPTIONS)(function)
+    compiled: Function = numba.njit(**OPTIONS, **PART_OPTIONS)(function)
     return compiled
 
 

@@ -20,8 +20,9 @@ END, POINTS, EARLIEST_NS, CATEGORY, ROW_COLUMNS = 0, 1, 2, 3, 4
 #: Separator, sign, 19 digits, point and suffix of a number; blank, sign, 19 digits and newline of a timestamp.
 FIELD_BYTES = 24
 STAMP_BYTES = 24
-#: Text is copied in pieces of one machine word, so both text and output need that much room behind what is used.
-PIECE = 8
+#: Text is written in pieces of one machine word and copied WIDE at a time, more than nearly all names have: both text
+#: and output need that much room behind what is used.
+PIECE, WIDE = 8, 32
 
 #: From here on doubles are too coarse for the decimals asked for.
 EXACT = 2.0**53
@@ -35,6 +36,7 @@ u64 = np.uint64
 u8 = np.uint8
 POWERS = np.array([10.0**k for k in range(16)])
 INTEGER_POWERS = np.array([10**k for k in range(20)], np.uint64)
+TO_8, TO_16 = u64(10**8), u64(10**16)
 NEVER_NS = 2**63 - 1
 
 COMMA, BLANK, NEWLINE, MINUS, DOT, LETTER_I = u8(44), u8(32), u8(10), u8(45), u8(46), u8(105)
@@ -49,14 +51,17 @@ def put_piece(piece: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> None:
 
 @inlined
 def copy(text: NDArray[np.uint8], at: np.uint64, size: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> None:
-    """Copy whole pieces, so a little more than asked for. LLVM makes one load and one store of each piece."""
+    """Copy WIDE bytes at a time, so more than asked for: the processor cannot foresee how long a name is."""
     k = u64(0)
-    while k < size:
-        piece = u64(0)
-        for j in range(u64(PIECE)):
-            piece |= u64(text[at + k + u64(j)]) << (u64(8) * u64(j))
-        put_piece(piece, out, to + k)
-        k += u64(PIECE)
+    while True:
+        for _ in range(u64(WIDE // PIECE)):
+            piece = u64(0)
+            for j in range(u64(PIECE)):  # LLVM makes one load and one store of each piece
+                piece |= u64(text[at + k + u64(j)]) << (u64(8) * u64(j))
+            put_piece(piece, out, to + k)
+            k += u64(PIECE)
+        if k >= size:
+            return
 
 
 @inlined
@@ -92,31 +97,51 @@ def nearest(value: np.float64, power: np.float64) -> np.float64:
 
 
 @inlined
+def digits_of(number: np.uint64) -> np.uint64:
+    """How many digits a number below 10**16 has."""
+    number |= u64(1)
+    bits = (np.float64(np.int64(number)).view(np.int64) >> np.int64(52)) - np.int64(1022)
+    least = u64((bits * np.int64(1233)) >> np.int64(12))  # by log10(2), rounded down
+    return least + u64(number >= INTEGER_POWERS[least])
+
+
+@inlined
+def put_digits(high: np.uint64, low: np.uint64, digits: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> None:
+    """Write the last of the sixteen digits in two pieces, at least one."""
+    if digits <= u64(PIECE):
+        put_piece(low >> (u64(8) * (u64(PIECE) - digits)), out, to)
+    else:
+        left_out = u64(8) * (u64(2 * PIECE) - digits)
+        put_piece(high >> left_out | (low << u64(1)) << (u64(63) - left_out), out, to)
+        put_piece(low >> left_out, out, to + u64(PIECE))
+
+
+@inlined
 def put_number(number: int, decimals: np.uint64, out: NDArray[np.uint8], to: np.uint64) -> np.uint64:
-    """Write `number / 10**decimals` with all its decimals. Returns the place behind it."""
-    if number < 0:
-        out[to] = MINUS
-        to += u64(1)
+    """Write `number / 10**decimals` with all its decimals, none from 10**16 on. Returns the place behind it."""
+    out[to] = MINUS
+    to += u64(number < 0)
     rest = u64(abs(number))
-    digits = decimals + u64(1)
-    while digits < u64(19) and rest >= INTEGER_POWERS[digits]:
-        digits += u64(1)
-    end = to + digits + u64(decimals > u64(0))
-    if digits < u64(PIECE):  # with the point it is one piece; without decimals the point is overwritten
-        piece = eight_digits(rest) >> (u64(8) * (u64(PIECE) - digits))
-        dot_at = u64(8) * (digits - decimals)
-        head = piece & ((u64(1) << dot_at) - u64(1))
-        put_piece(head | u64(DOT) << dot_at | (piece ^ head) << u64(8), out, to)
-        return end
-    k = end
-    for place in range(digits):
-        if place == decimals and decimals > u64(0):
-            k -= u64(1)
-            out[k] = DOT
-        k -= u64(1)
-        out[k] = u8(u64(48) + rest % u64(10))
-        rest //= u64(10)
-    return end
+    if rest >= TO_16:
+        digits = digits_of(rest // TO_16)
+        put_digits(u64(0), eight_digits(rest // TO_16), digits, out, to)
+        to += digits
+        rest %= TO_16
+        put_digits(eight_digits(rest // TO_8), eight_digits(rest % TO_8), u64(16), out, to)
+        return to + u64(16)
+    digits = max(digits_of(rest), decimals + u64(1))
+    high = u64(0)
+    if digits > u64(PIECE):
+        high = eight_digits(rest // TO_8)
+        rest %= TO_8
+    low = eight_digits(rest)
+    put_digits(high, low, digits, out, to)
+    if decimals == u64(0):
+        return to + digits
+    to += digits - decimals  # the digits behind the point again, one place further
+    out[to] = DOT
+    put_digits(high, low, decimals, out, to + u64(1))
+    return to + u64(1) + decimals
 
 
 @inlined
