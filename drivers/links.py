@@ -95,6 +95,7 @@ class Links:
             baud=address.baud,
             character_s=address.character_s,
             pause_s=address.pause_s,
+            timeout_s=timeout_s,
             late_s=late_s,
             mono=self._mono,
             alarms=self._alarms,

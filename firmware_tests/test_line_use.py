@@ -33,6 +33,7 @@ class Saturated:
             baud=baud,
             character_s=address.character_s,
             pause_s=0.0,
+            timeout_s=1.0,
             late_s=1.0,
             mono=self.clock.mono,
             alarms=self._alarms,

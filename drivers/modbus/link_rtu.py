@@ -14,7 +14,7 @@ _ANSWER_OVERHEAD = 5
 
 
 class RtuLink(LineLink[Request]):
-    """One RTU line. `character_s` is the time of one character on it; see RtuExchange for `late_s` and `pause_s`."""
+    """One RTU line. `character_s` is the time of one character on it; see RtuExchange for the other times."""
 
     _exchange: RtuExchange
 
@@ -26,12 +26,13 @@ class RtuLink(LineLink[Request]):
         baud: int,
         character_s: float,
         pause_s: float,
+        timeout_s: float,
         late_s: float,
         mono: Callable[[], float],
         alarms: Alarms,
         trace: Trace | None = None,
     ) -> None:
-        super().__init__(wire, sink, RtuExchange(baud, late_s, character_s, pause_s), mono, trace)
+        super().__init__(wire, sink, RtuExchange(baud, late_s, character_s, pause_s, timeout_s), mono, trace)
         self._alarms = alarms
         self._alarm = alarms.alarm(self._step)
         fixed_s = (QUESTION_BYTES + _ANSWER_OVERHEAD) * character_s + 2 * gap_s(baud) + pause_s

@@ -67,12 +67,21 @@ class RtuExchange:
 
     start → (when `next_at` is reached) transmit → received … until an outcome, or expire. `character_s` is the time
     that a character really takes with the settings of the line; `pause_s` is silence before a question beyond t3.5.
+    An answer may come until `late_s` after `timeout_s`, the owner's longest deadline, however the exchange ended.
     """
 
-    def __init__(self, baud: int, late_s: float, character_s: float | None = None, pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        baud: int,
+        late_s: float,
+        character_s: float | None = None,
+        pause_s: float = 0.0,
+        timeout_s: float = 0.0,
+    ) -> None:
         self.late = 0  #: frames thrown away: late, or of a unit that was not asked
         self.strays = 0  #: bytes thrown away that belonged to no frame
         self.look_at: float | None = None  #: nothing that comes before is worth a wake-up; None: every byte may be
+        self._timeout_s = timeout_s
         self._late_s = late_s
         self._character_s = CHARACTER_BITS / baud if character_s is None else character_s
         self._early_s = max(EARLY_S, EARLY_CHARACTERS * self._character_s)
@@ -86,6 +95,7 @@ class RtuExchange:
         self.asked: Request | None = None  #: in flight
         self._question = b""
         self._transmitted = False
+        self._transmitted_at = float("-inf")
         self._busy_until = float("-inf")  # end of the last activity on the line
         self._received_at: float | None = None  # since then the line was silent; None: nothing to conclude from it
         self._received_bytes = 0
@@ -126,6 +136,7 @@ class RtuExchange:
         self._expected[unit] = self.asked
         self._receiver.begin(self._question)
         self._transmitted = True
+        self._transmitted_at = now
         self._received_bytes = 0
         self._received_at = None
         self._busy_until = now + self._question_s
@@ -259,6 +270,6 @@ class RtuExchange:
         """Give the request in flight up; if it was transmitted, its answer may still come."""
         assert self.asked is not None
         if self._transmitted:
-            self._quarantine[self.asked.unit] = now + self._late_s
+            self._quarantine[self.asked.unit] = max(now, self._transmitted_at + self._timeout_s) + self._late_s
         self.asked = self.look_at = None
         self._transmitted = False

@@ -204,6 +204,18 @@ def test_a_corrupt_answer_while_another_unit_is_outstanding_may_be_that_one():
     assert exchange.ready_at(ASK.unit) > now + 1
 
 
+@pytest.mark.parametrize(("timeout_s", "ready_s"), [(1.0, 1.0 + LATE_S), (0.0, LATE_S)])
+def test_babble_before_the_deadline_does_not_shorten_the_time_in_which_an_answer_may_come(timeout_s, ready_s):
+    """Without the owner's deadline, the twin, the unit would be asked again while its answer is still to be expected."""
+    exchange = RtuExchange(BAUD, LATE_S, timeout_s=timeout_s)
+    sent = ask(exchange, ASK, NOW)
+    outcome = None
+    while outcome is None:
+        outcome = exchange.received(b"\x55" * MAX_BUFFER, sent)
+    assert isinstance(outcome, BadFrame)
+    assert exchange.ready_at(ASK.unit) == pytest.approx(sent + ready_s)
+
+
 @pytest.mark.parametrize("piece", [1, 7, 100, 5000])
 def test_babble_is_cut_and_the_next_answer_succeeds(piece):
     exchange = line()
