@@ -206,7 +206,7 @@ def test_a_corrupt_answer_while_another_unit_is_outstanding_may_be_that_one():
 
 @pytest.mark.parametrize(("timeout_s", "ready_s"), [(1.0, 1.0 + LATE_S), (0.0, LATE_S)])
 def test_babble_before_the_deadline_does_not_shorten_the_time_in_which_an_answer_may_come(timeout_s, ready_s):
-    """Without the owner's deadline, the twin, the unit would be asked again while its answer is still to be expected."""
+    """The twin, without the owner's deadline, would ask the unit again while its answer may still come."""
     exchange = RtuExchange(BAUD, LATE_S, timeout_s=timeout_s)
     sent = ask(exchange, ASK, NOW)
     outcome = None
