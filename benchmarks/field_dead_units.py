@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from collector.poll import bus as bus_module
+from collector.poll import agenda
 from collector.poll.schedule import Read
 from collector.poll.unit import Breaker
 from firmware_tests.virtual_bus import VirtualBus, full_line
@@ -59,7 +59,7 @@ def run(quick):
             ("ours", Breaker(), Read),
             ("twin", Breaker(down_after_failures=10**9), Tireless),
         ):
-            bus_module.Read = read
+            agenda.Read = read
             before, after, first, later = watch(plan, breaker, COUNT_S)
             mean = statistics.mean(after)
             print(
@@ -73,6 +73,6 @@ def run(quick):
                 "dead_share_first_minute": round(first, 4),
                 "dead_share_later": round(later, 4),
             }
-    bus_module.Read = Read
+    agenda.Read = Read
     logging.disable(logging.NOTSET)
     return {"dead_units": found}

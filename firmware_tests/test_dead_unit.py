@@ -11,8 +11,7 @@ import pytest
 
 from collector.clock import SystemClock
 from collector.inventory import Inventory
-from collector.poll import Poller
-from collector.poll import bus as bus_module
+from collector.poll import Poller, agenda
 from collector.poll.intake import Intake
 from collector.poll.schedule import Read
 from collector.poll.unit import Breaker, Standing
@@ -85,7 +84,7 @@ async def run(directory):
     healthy = Line(directory, "healthy", Breaker(), dead=False)
     guarded = Line(directory, "guarded", Breaker(), dead=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bus_module, "Read", Tireless)
+        patch.setattr(agenda, "Read", Tireless)
         twin = Line(directory, "twin", Breaker(down_after_failures=10**9), dead=True)
     lines = healthy, guarded, twin
     for line in lines:

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from collector.poll import bus as bus_module
+from collector.poll import agenda
 from collector.poll.probing import PROBE_LONGEST_S
 from collector.poll.schedule import Read
 from collector.poll.unit import Breaker, Standing
@@ -52,7 +52,7 @@ def test_after_a_minute_four_dead_units_cost_less_than_2_percent_of_the_line_and
 
 
 def test_twin_without_breaker_and_slow_down_the_neighbours_lose_a_third_of_their_polls(tmp_path, monkeypatch):
-    monkeypatch.setattr(bus_module, "Read", Tireless)
+    monkeypatch.setattr(agenda, "Read", Tireless)
     after, share = dies(line(tmp_path, Breaker(down_after_failures=10**9)))
     assert share > 0.3
     assert statistics.mean(after.values()) > 1.3 * INTERVAL_S

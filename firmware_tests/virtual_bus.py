@@ -206,6 +206,7 @@ class VirtualBus:
             baud=address.baud,
             character_s=self.wire._character_s,
             pause_s=address.pause_s,
+            timeout_s=timeout_s,
             late_s=max(MIN_LATE_S, LATE_FACTOR * timeout_s) if late_s is None else late_s,
             mono=self.clock.mono,
             alarms=self._alarms,

@@ -1,7 +1,7 @@
 """The one owner of one line: whatever units are behind it, one request at a time.
 
-An answer is stamped when it arrives and handed to the intake; the next request leaves in the same call. A read that
-fails harms neither the other reads of its unit nor the other units of its bus.
+An answer is stamped when it arrives and handed to the intake; the next request leaves in the same call. What becomes
+of a read that fails is the agenda's affair.
 """
 
 import logging
@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.clock import Clock
+from collector.poll.agenda import Agenda
 from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.listening import Listening
 from collector.poll.plan import BusPlan, LinkFactory
-from collector.poll.probing import fell_together, longest_pause_s, probe_timeout_s
-from collector.poll.schedule import NEVER, Read, Schedule
+from collector.poll.probing import probe_timeout_s
+from collector.poll.schedule import NEVER, Read
 from collector.poll.unit import Breaker, Standing, Unit
 from collector.types import BlockSpec, Outcome
 from drivers.base import Request
@@ -24,10 +25,6 @@ from drivers.modbus.link_tcp import TcpLink
 
 log = logging.getLogger(__name__)
 
-#: A failed read of a unit that is not down is tried again this soon, or at its next interval if that is sooner.
-RETRY_S = 2.0
-#: A read that the device refuses for good (exception 1, 2, 3) is asked again this rarely: firmware gets updated.
-REFUSED_RETRY_S = 600.0
 #: Pauses between attempts to open a line; they grow until a device has answered.
 REOPEN_MIN_S = 1.0
 REOPEN_MAX_S = 60.0
@@ -66,7 +63,6 @@ class Bus:
 
     __slots__ = (
         "_around",
-        "_cost",
         "_deadlines",
         "_enrol_at",
         "_express",
@@ -80,11 +76,11 @@ class Bus:
         "_opening",
         "_pause_max_s",
         "_pause_s",
-        "_reads",
         "_schedule",
         "_sent_at",
         "_shortest",
         "_wakes",
+        "agenda",
         "busy_s",
         "error",
         "index",
@@ -101,7 +97,6 @@ class Bus:
         self.name = plan.name
         self.line = str(plan.address)
         self.predicted_load = round(plan.load, 4)
-        self._cost = plan.cost
         self.index = index
         self._around = around
         self._intake = around.intake
@@ -113,20 +108,20 @@ class Bus:
         self._lent = False  # to the express
         self._enrol_at = 0.0
         self._next_sweep = around.next_sweep
-        self._schedule = Schedule()
-        self._reads: dict[int, Read] = {}
+        self.agenda = Agenda(around.blocks, around.split, plan.cost, around.intake, around.clock, around.jitter)
+        self._schedule = self.agenda.schedule
         self._in_flight: Read | None = None
         self._sent_at = 0.0
         self._listening = Listening(around.intake, around.clock, around.jitter, self._spoke)
         now = self._mono()
-        self.units: list[Unit] = []
+        self.units = self.agenda.units
         for unit_plan in plan.units:
             unit = Unit(unit_plan.device, unit_plan.unit, unit_plan.timeout_s, around.breaker, now, unit_plan.retries)
             self.units.append(unit)
             for number in unit_plan.blocks:
                 if not self._listening.add(number, around.blocks[number].command, unit):
-                    self._add(number, unit)
-        self._shortest = min((read.interval for read in self._reads.values()), default=1.0)
+                    self.agenda.add(number, unit)
+        self._shortest = min((read.interval for read in self.agenda.reads.values()), default=1.0)
         self.link = around.links.create(plan.address, self, timeout_s=plan.timeout_s, late_s=plan.late_s)
         self._listening.begin(self.link)
         self.is_open = False
@@ -136,17 +131,6 @@ class Bus:
         self.error = ""  #: why the line is closed
         self.losses = 0
         self.busy_s = 0.0  #: time the line was in use
-
-    @property
-    def live_reads(self) -> list[Read]:
-        """What is read on this line, without what was replaced by the parts of a split."""
-        return [read for read in self._reads.values() if not read.retired]
-
-    def _add(self, number: int, unit: Unit) -> Read:
-        read = Read(number, self._around.blocks[number], unit, self._cost)
-        self._reads[number] = read
-        unit.blocks.append(number)
-        return read
 
     def wake(self, now: float) -> None:
         """Something is due: the line is to be opened, or a read to be sent."""
@@ -165,7 +149,8 @@ class Bus:
         if read is None:
             return
         read.unit.timeouts += 1
-        self._missed(read, Outcome.TIMEOUT, f"no answer in {now - self._sent_at:.2f} s", now)
+        took_s = now - self._sent_at
+        self.agenda.missed(read, Outcome.TIMEOUT, f"no answer in {took_s:.2f} s", took_s, now)
         self.link.expire()
         self._next(now)
 
@@ -176,10 +161,10 @@ class Bus:
         self._lent = False
         self._enrol_at = self._mono() + ENROL_EVERY_S
         number, self._sent_at, transaction = self._express.release(self)
-        for waiting in self.live_reads:
+        for waiting in self.agenda.live_reads:
             if waiting.number != number:
                 self._schedule.put(waiting, waiting.due)
-        self._in_flight = read = self._reads.get(number)
+        self._in_flight = read = self.agenda.reads.get(number)
         assert isinstance(self.link, TcpLink)
         request = None if read is None else read.request
         assert request is None or isinstance(request, Request)
@@ -196,8 +181,8 @@ class Bus:
             if unit.standing is Standing.DOWN:
                 unit.reachable()
         self._listening.opened(now)
-        for read in self._reads.values():
-            self._ask_at(read, now)
+        for read in self.agenda.reads.values():
+            self.agenda.ask_at(read, now)
         self._next(now)
 
     def answered(self, data: memoryview) -> None:
@@ -218,7 +203,7 @@ class Bus:
         read.strikes = 0
         self._pause_s = REOPEN_MIN_S
         if unit.failures or unit.standing is not Standing.UP:
-            self._heard(read, now)
+            self.agenda.heard(read, now)
         read.advance(now)
         self._schedule.put(read, read.due)
         self._next(now)
@@ -228,16 +213,16 @@ class Bus:
         read = self._settle(now)
         if read is None:
             return
-        unit = read.unit
+        unit, took_s = read.unit, now - self._sent_at
         if isinstance(error, DeviceException):
             unit.exceptions += 1
-            self._refused(read, error, now)
+            self.agenda.refused(read, error, took_s, now)
         elif isinstance(error, BadFrame):
             unit.bad_frames += 1
-            self._missed(read, Outcome.BAD_FRAME, str(error), now)
+            self.agenda.missed(read, Outcome.BAD_FRAME, str(error), took_s, now)
         else:
             unit.timeouts += 1
-            self._missed(read, Outcome.TIMEOUT, str(error), now)
+            self.agenda.missed(read, Outcome.TIMEOUT, str(error), took_s, now)
         self._next(now)
 
     def lost(self, error: LinkError) -> None:
@@ -255,7 +240,7 @@ class Bus:
         for unit in self.units:
             unit.unreachable(self.error)
             if first:  # said once; silence since then is not news
-                self._report(unit, Outcome.LINK_DOWN)
+                self.agenda.report(unit, Outcome.LINK_DOWN)
         if first:
             self._listening.lost()
         self._wake_at(now + self._pause_s * (0.75 + 0.5 * self._around.jitter()))
@@ -272,85 +257,6 @@ class Bus:
         if read is not None:
             self.busy_s += now - self._sent_at
         return read
-
-    def _report(self, unit: Unit, outcome: Outcome, but: int = -1) -> None:
-        """Every block of `unit` (but one) brings nothing from now on."""
-        ts_ns = self._now_ns()
-        for number in unit.blocks:
-            if number != but and not self._reads[number].retired:
-                self._intake.fail(number, ts_ns, outcome)
-
-    def _heard(self, read: Read, now: float) -> None:
-        """The unit of `read` is there."""
-        unit = read.unit
-        silent_s = now - unit.failed_since
-        if unit.heard(now):
-            log.info("%s: answers again after %.0f s", unit.device, silent_s)
-            read.begin(now)
-            for number in unit.blocks:
-                if number != read.number:
-                    self._ask_at(self._reads[number], now)
-            for other in fell_together(unit, self.units):
-                if other.probe_at > now:
-                    other.probe_at = now
-                    self._probe(other)
-
-    def _missed(self, read: Read, outcome: Outcome, reason: str, now: float) -> None:
-        """Nothing useful came back from the unit of `read`."""
-        unit = read.unit
-        unit.last_error = reason
-        read.strikes += 1
-        self._intake.fail(read.number, self._now_ns(), outcome)
-        if unit.missed(now, self._around.jitter, longest_pause_s(self.units, now - self._sent_at)):
-            log.warning("%s: down after %d failures (%s); probing", unit.device, unit.failures, reason)
-            self._report(unit, Outcome.SUSPENDED, but=read.number)
-        if unit.standing is Standing.DOWN:
-            self._probe(unit)
-            return
-        read.advance(now)
-        retry = now + RETRY_S if read.strikes <= unit.retries else NEVER
-        self._schedule.put(read, min(read.due, retry))
-
-    def _refused(self, read: Read, error: DeviceException, now: float) -> None:
-        """The unit of `read`, or the gateway before it, answered no."""
-        unit = read.unit
-        if error.gateway:  # the gateway speaks, the unit does not
-            self._missed(read, Outcome.EXCEPTION, str(error), now)
-            return
-        if unit.failures or unit.standing is not Standing.UP:
-            self._heard(read, now)
-        unit.last_error = str(error)
-        parts = self._around.split(read.number) if error.hole else []
-        if parts:
-            log.info("%s: refuses %s; reading it in %d parts", unit.device, read.request, len(parts))
-            read.retired = True
-            for number in parts:
-                self._ask_at(self._add(number, unit), now)
-            return
-        self._intake.fail(read.number, self._now_ns(), Outcome.EXCEPTION)
-        if not error.retryable:
-            if not read.refused:
-                log.warning("%s: refuses %s: %s; asking rarely", unit.device, read.request, error)
-            read.refused = True
-            read.due = now + REFUSED_RETRY_S
-            self._schedule.put(read, read.due)
-            return
-        read.strikes += 1
-        read.advance(now)
-        soon = read.strikes <= unit.retries and not error.pending
-        self._schedule.put(read, min(read.due, now + RETRY_S if soon else NEVER))
-
-    def _ask_at(self, read: Read, at: float) -> None:
-        """Begin anew with `read`."""
-        if not read.retired:
-            read.begin(at)
-            self._schedule.put(read, at)
-
-    def _probe(self, unit: Unit) -> None:
-        """Let another block be the next probe: one that is always silent must not be the only one."""
-        live = [self._reads[n] for n in unit.blocks if not self._reads[n].retired]
-        unit.probes += 1
-        self._schedule.put(live[unit.probes % len(live)], unit.probe_at)
 
     def _next(self, now: float) -> None:
         """Send the most urgent read, or sleep until one is due."""
@@ -374,7 +280,7 @@ class Bus:
     def _enrol(self, now: float) -> bool:
         """Leave the line to the express if nothing but good answers is to be expected on it."""
         self._enrol_at = now + ENROL_EVERY_S
-        reads = self.live_reads
+        reads = self.agenda.live_reads
         if any(unit.failures or unit.standing is not Standing.UP for unit in self.units):
             return False
         if any(read.strikes or read.at != read.due for read in reads) or not self._express.enrol(self):

@@ -5,7 +5,7 @@ tables of the kernels. At the first thing that is not a whole good answer it is 
 with that, as if it had sent the request itself; at its next rest it enrols again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from collector.clock import Clock
 from collector.kernels import express as kernels
 from collector.kernels._jit import is_compiled
+from collector.poll.agenda import Agenda
 from collector.poll.intake import Intake
 from collector.poll.schedule import NEVER, Read
 from collector.poll.unit import Unit
@@ -41,11 +42,10 @@ class Bus(Protocol):
 
     index: int
     link: Link
+    agenda: Agenda
     units: list[Unit]
     busy_s: float
 
-    @property
-    def live_reads(self) -> Sequence[Read]: ...
     def recall(self) -> bytes:
         """Take the line back; the frame in flight."""
         ...
@@ -94,7 +94,7 @@ class Express:
             return False
         fd, transaction = loan
         following = -1
-        for read in reversed(bus.live_reads):
+        for read in reversed(bus.agenda.live_reads):
             self._write(read, following)
             following = read.number
         for unit in bus.units:
@@ -112,7 +112,7 @@ class Express:
         """Give `bus` back, its reads and counters up to date: (read in flight or -1, sent when, last transaction)."""
         del self._lent[bus.index]
         self._refresh(bus)
-        for read in bus.live_reads:
+        for read in bus.agenda.live_reads:
             read.due = float(self._read_times[read.number, kernels.DUE])
         fd, in_flight, _, transaction = self._lanes[bus.index].tolist()
         self._lanes[bus.index, kernels.FD] = self._lane_of[fd] = -1

@@ -42,7 +42,6 @@ class Unit:
         "exceptions",
         "failed_since",
         "failures",
-        "last_answer",
         "last_error",
         "last_ok_ts_ns",
         "lost",
@@ -70,7 +69,6 @@ class Unit:
         self.standing = Standing.UNKNOWN
         self.failures = 0
         self.failed_since = now
-        self.last_answer = now
         self.last_ok_ts_ns = 0  # never
         self.last_error = ""
         self.pause_s = breaker.probe_min_s
@@ -85,7 +83,6 @@ class Unit:
         was_down = self.standing is Standing.DOWN
         self.standing = Standing.UP
         self.failures = 0
-        self.last_answer = now
         self.pause_s = self.breaker.probe_min_s
         return was_down
 

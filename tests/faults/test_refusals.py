@@ -94,7 +94,7 @@ ALL = {f"p{n}" for n in range(POINTS)}
 
 @pytest.mark.parametrize(("retry_s", "comes_back"), [(0.5, True), (1e9, False)], ids=["asked rarely", "twin: never"])
 async def test_a_register_that_firmware_brings_back_is_read_again(tmp_path, monkeypatch, retry_s, comes_back):
-    monkeypatch.setattr(bus_module, "REFUSED_RETRY_S", retry_s)
+    monkeypatch.setattr("collector.poll.agenda.REFUSED_RETRY_S", retry_s)
     unit = a_unit("m1", {MISSING})
     async with gateway(tmp_path, {1: unit}, [1]) as field:
         await until(lambda: unit.exceptions >= 3)
@@ -159,11 +159,11 @@ async def test_a_unit_that_its_gateway_cannot_reach_costs_the_others_nothing(tmp
 
 
 async def test_twin_who_ends_the_connection_for_it_loses_the_polls_of_the_others(tmp_path, monkeypatch):
-    def hang_up(self, read, error, now):
+    def hang_up(self, error):
         self.link.close()
         self.lost(LinkLost(str(error)))
 
-    monkeypatch.setattr(bus_module.Bus, "_refused", hang_up)
+    monkeypatch.setattr(bus_module.Bus, "failed", hang_up)
     beside, losses, _ = await polls_beside_a_silent_unit(tmp_path, silent=True)
     assert losses > 0
     assert min(beside) < 0.5 * 1.5 / INTERVAL_S

@@ -1,10 +1,9 @@
 """What each Modbus exception code means for the read, the unit, the line and the neighbours: one row per code."""
 
-from dataclasses import replace
 
 import pytest
 
-from collector.poll.bus import REFUSED_RETRY_S, RETRY_S
+from collector.poll.agenda import REFUSED_RETRY_S, RETRY_S
 from collector.poll.schedule import SILENT_BLOCK_MAX_S
 from collector.poll.unit import Standing
 from collector.types import BlockSpec, Outcome
@@ -126,7 +125,7 @@ def test_the_codes_of_a_text_protocol_are_its_own_and_mean_what_its_driver_says(
     _, often, _ = expected
     hall = Hall(units=2, interval_s=INTERVAL_S)
     calls = []
-    hall.bus._around = replace(hall.bus._around, split=lambda number: calls.append(number) or [])
+    hall.bus.agenda._split = lambda number: calls.append(number) or []
 
     def reply(link):
         if (link.in_flight.unit, link.in_flight.address) == (1, 0):

@@ -5,7 +5,7 @@ import errno
 import random
 import struct
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -489,7 +489,7 @@ async def test_a_read_that_is_taken_apart_goes_back_to_the_express_in_parts():
         for part, address in zip(parts, (ADDRESSES[0], ADDRESSES[0] + COUNT // 2), strict=True):
             it.blocks[part] = BlockSpec("d0", UNIT, 3, address, COUNT // 2, 1.0, (), ())
         bus = it.poller.buses[0]
-        bus._around = replace(bus._around, blocks=it.blocks, split=lambda number: list(parts))
+        bus.agenda._blocks, bus.agenda._split = it.blocks, lambda number: list(parts)
         device.spoil = refuse
         await it.second()
         await until(lambda: refused)

@@ -139,11 +139,11 @@ class Model:
         if bus._lent:
             busy = express._lanes[bus.index, kernels.IN_FLIGHT] >= 0
             sent_at = express._lane_times[bus.index, kernels.SENT_AT]
-            waiting = [express._read_times[read.number, kernels.DUE] for read in bus.live_reads]
+            waiting = [express._read_times[read.number, kernels.DUE] for read in bus.agenda.live_reads]
         else:
             busy = bus._in_flight is not None
             sent_at = bus._sent_at
-            waiting = [read.at for read in bus.live_reads]
+            waiting = [read.at for read in bus.agenda.live_reads]
         if busy:
             self.busy_at[bus.index] = now
             assert now - sent_at <= TIMEOUT_S + COST.fixed_s + COST.register_s * COUNT + SLACK_S

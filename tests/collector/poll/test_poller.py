@@ -1,7 +1,6 @@
 """The poller on links that answer as scripted, with the clock in the test's hand."""
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,7 +93,7 @@ def test_the_read_with_the_earliest_deadline_goes_first():
     quick = BlockSpec("d0", 1, 3, 500, 10, 0.5, (), ())
     hall.blocks.append(quick)
     unit = hall.bus.units[0]
-    hall.bus._ask_at(hall.bus._add(2, unit), hall.clock.mono())
+    hall.bus.agenda.ask_at(hall.bus.agenda.add(2, unit), hall.clock.mono())
     hall.poller.sweep()
     assert hall.link.sent[0][1].address == 500
 
@@ -270,7 +269,7 @@ def test_exception_2_on_a_merged_block_splits_it_once_and_is_remembered():
         hall.blocks.append(BlockSpec("d0", 1, 3, 6, 4, 1.0, (), ()))
         return [1, 2]
 
-    hall.bus._around = replace(hall.bus._around, split=split)
+    hall.bus.agenda._split = split
 
     def reply(link):
         if link.in_flight.count == 10 or link.in_flight.address == 6:
