@@ -1,6 +1,5 @@
 """What each Modbus exception code means for the read, the unit, the line and the neighbours: one row per code."""
 
-
 import pytest
 
 from collector.poll.agenda import REFUSED_RETRY_S, RETRY_S
