@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from collector.settings import Settings, load_settings
 from collector.settings import Uplink as UplinkSettings
 from collector.splits import Splits
 from collector.spool import Spool
+from collector.types import Row
 from collector.watch import Watch
 from drivers.links import Links
 
@@ -131,7 +133,7 @@ class Daemon:
         self, settings: Settings, pipeline: Pipeline, spool: Spool, uplinks: list[Uplink], watch: Watch
     ) -> Inventory | None:
         loop = asyncio.get_running_loop()
-        spool.add_listener(lambda seq: loop.call_soon_threadsafe(_wake, uplinks, seq))
+        spool.add_listener(lambda rows: loop.call_soon_threadsafe(_hand_over, uplinks, rows))
         collecting = [
             asyncio.create_task(pipeline.run(), name="pipeline"),
             asyncio.create_task(watch.run(), name="health"),
@@ -221,9 +223,9 @@ async def _end(tasks: "list[asyncio.Task[None]]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _wake(uplinks: list[Uplink], seq: int) -> None:
+def _hand_over(uplinks: list[Uplink], rows: Sequence[Row]) -> None:
     for uplink in uplinks:
-        uplink.committed(seq)
+        uplink.committed(rows)
 
 
 def _refuse_stranding(old: Settings, new: Settings, held_rows: int, spooled_rows: int) -> None:

@@ -29,6 +29,10 @@ class MemorySpool:
         self.next_seq += count
         return seqs
 
+    def listed(self, seqs: Iterable[int]) -> list[Row]:
+        """The rows of these seqs, as the spool tells them to its listeners."""
+        return [self.rows[seq] for seq in seqs]
+
     def fetch(self, uplink: str, *, after_seq: int, limit_bytes: int, before_seq: int | None = None) -> Future:
         return self._thread.submit(self._fetch, after_seq, limit_bytes, before_seq)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -79,9 +79,9 @@ class Delivery:
         self._denied = 0
         self._feed.begin()
 
-    def committed(self) -> None:
-        """New rows are on disk."""
-        self._feed.committed()
+    def committed(self, rows: Sequence[Row]) -> None:
+        """`rows` are on disk now."""
+        self._feed.committed(rows)
         self._wake()
 
     async def turn(self, session: MqttSession) -> None:
@@ -113,6 +113,7 @@ class Delivery:
         elif len(unacked) == 1:
             self._suspects.alone_at_the_end(unacked[0].seq, self._clock.mono())
         self._flight.link_lost()
+        self._feed.end()
 
     def snapshot(self) -> dict[str, Any]:
         """What is under way, and the counters."""

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from collector.mqtt import Message, MqttOptions, MqttSession
 from collector.publish.backoff import Backoff
 from collector.publish.delivery import Delivery, UplinkOptions
 from collector.publish.feed import SpoolReader
+from collector.types import Row
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +84,9 @@ class Uplink:
                 await session.publish(f"{self._prefix}/status", self._status_text("offline", clean=True), retain=True)
         await session.__aexit__(None, None, None)
 
-    def committed(self, seq: int) -> None:
-        """Rows up to `seq` are on disk. Call in the loop's thread."""
-        self._delivery.committed()
+    def committed(self, rows: Sequence[Row]) -> None:
+        """`rows` are on disk now. Call in the loop's thread, in the order of the commits."""
+        self._delivery.committed(rows)
 
     def snapshot(self) -> dict[str, Any]:
         """State and counters for the status file, as plain data."""

@@ -1,11 +1,12 @@
 """What the spool's thread is asked to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from collector.spool.file import SpoolFile
+from collector.types import Row
 
 Kind = Literal["append", "ack", "fetch", "quarantine"]
 
@@ -17,6 +18,7 @@ class Command:
     kind: Kind
     run: Callable[[SpoolFile], Any]
     future: "Future[Any]"
+    rows: Sequence[Row] = ()  #: what it appends
 
     def resolve(self, result: Any) -> None:
         """Answer: with a value, or by failing with an exception."""

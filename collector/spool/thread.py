@@ -53,7 +53,7 @@ class Spool:
         self._commands: queue.Queue[Command | None] = queue.Queue(COMMANDS_MAX)
         self._gate = threading.Lock()
         self._accepting = False
-        self._listeners: list[Callable[[int], object]] = []
+        self._listeners: list[Callable[[Sequence[Row]], object]] = []
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._in_hand: list[Command] = []
         self._commits = self._failed_commits = self._used_bytes = self._drops_logged = 0
@@ -113,7 +113,7 @@ class Spool:
         not fit the oldest rows are dropped and counted; SpoolFull means that not even that helps. ValueError for rows
         that do not join the sequence.
         """
-        return self._submit("append", lambda file: file.append(rows))
+        return self._submit("append", lambda file: file.append(rows), rows)
 
     def fetch(
         self, uplink: str, *, after_seq: int, limit_bytes: int, before_seq: int | None = None
@@ -138,8 +138,11 @@ class Spool:
         """The latest snapshot; from any thread, never waits."""
         return self._stats
 
-    def add_listener(self, callback: Callable[[int], object]) -> None:
-        """Call `callback` in the spool's thread after each commit, with the highest committed number."""
+    def add_listener(self, callback: Callable[[Sequence[Row]], object]) -> None:
+        """Call `callback` in the spool's thread after each commit of rows, with these rows in their order.
+
+        They are durable by then, and `next_seq` is beyond them. Rows of a repeated append are told again.
+        """
         self._listeners.append(callback)
 
     def close(self) -> None:
@@ -155,14 +158,14 @@ class Spool:
         if uplink not in self._uplinks:
             raise ValueError(f"spool {self._path}: no uplink {uplink!r}; there are {', '.join(self._uplinks)}")
 
-    def _submit(self, kind: Kind, run: Callable[[SpoolFile], Any]) -> "Future[Any]":
+    def _submit(self, kind: Kind, run: Callable[[SpoolFile], Any], rows: Sequence[Row] = ()) -> "Future[Any]":
         future: Future[Any] = Future()
         with self._gate:
             if not self._accepting:
                 future.set_exception(SpoolError(f"spool {self._path}: it is not open"))
                 return future
             try:
-                self._commands.put_nowait(Command(kind, run, future))
+                self._commands.put_nowait(Command(kind, run, future, rows))
             except queue.Full:
                 future.set_exception(
                     SpoolFull(f"spool {self._path}: {COMMANDS_MAX} commands wait already: the disk stands still")
@@ -213,7 +216,8 @@ class Spool:
         if file is not None and file.damaged:
             damaged, file.damaged = file.damaged, set()
             self._commit([Command("quarantine", lambda file: file.quarantine(damaged), Future())])
-        self._note_stats()
+        if fetches:  # one of them may have found the file damaged
+            self._note_stats()
         for command, answer in zip(fetches, answers, strict=True):
             command.resolve(answer)
 
@@ -240,9 +244,11 @@ class Spool:
             self._commit_ms_last = (self._clock.mono() - started) * 1e3
             self._commit_ms_max = max(self._commit_ms_max, self._commit_ms_last)
         self._note_stats()
+        rows: list[Row] = []
         for command, result in zip(writes, results, strict=True):
             command.resolve(result)
-        self._tell()
+            rows += () if isinstance(result, Exception) else command.rows
+        self._tell(rows)
 
     def _note_stats(self) -> None:
         file = self._owner.file
@@ -262,16 +268,16 @@ class Spool:
             commit_ms_max=self._commit_ms_max,
         )
 
-    def _tell(self) -> None:
+    def _tell(self, rows: Sequence[Row]) -> None:
         stats = self._stats
         dropped = sum(stats.dropped_rows.values())
         if dropped > self._drops_logged and self._clock.mono() >= self._log_drops_at:
             log.warning("spool %s: rows dropped so far: %s", self._path, dict(stats.dropped_rows))
             self._log_drops_at = self._clock.mono() + DROP_LOG_S
             self._drops_logged = dropped
-        for callback in self._listeners:
+        for callback in self._listeners if rows else ():
             try:
-                callback(stats.next_seq - 1)
+                callback(rows)
             except Exception:
                 log.exception("spool %s: a listener failed", self._path)
 

@@ -159,13 +159,44 @@ def test_an_ack_without_company_is_committed_all_the_same(spool):
     assert spool.stats().rows == 0
 
 
-def test_a_listener_hears_the_highest_committed_number(spool):
+def test_a_listener_hears_the_rows_of_each_commit_that_has_some(spool):
     heard = []
     spool.add_listener(heard.append)
+    committed = [put(spool, 3), put(spool, 2)]
+    spool.ack("east", [1]).result(20)
+    with pytest.raises(ValueError, match="row 6 comes next"):
+        spool.append([a_row(9)]).result(20)
+    pending(spool)  # the listener is called after the append resolves
+    assert heard == committed
+
+
+def test_what_a_listener_hears_is_durable_already(path, tmp_path):
+    images = []
+
+    def crash(rows):
+        image = crash_image(path, tmp_path / f"crash{len(images)}")
+        images.append((rows, spool.next_seq, list(read_only_rows(image))))
+
+    spool = a_spool(path)
+    spool.add_listener(crash)
     put(spool, 3)
     put(spool, 2)
-    pending(spool)  # the listener is called after the append resolves
-    assert heard == [3, 5]
+    spool.close()
+    assert [(seqs(rows), following, seqs(found)) for rows, following, found in images] == [
+        ([1, 2, 3], 4, [1, 2, 3]),
+        ([4, 5], 6, [1, 2, 3, 4, 5]),
+    ]
+
+
+def test_rows_that_the_disk_refused_are_told_to_no_listener(path):
+    spool = a_spool(path, max_bytes=MIB)
+    heard = []
+    spool.add_listener(heard.append)
+    with pytest.raises(SpoolFull):
+        spool.append([a_row(1, 2 * MIB)]).result(20)
+    rows = put(spool, 1)
+    spool.close()
+    assert heard == [rows]
 
 
 def test_a_failing_listener_harms_nobody(spool, caplog):
@@ -177,7 +208,7 @@ def test_a_failing_listener_harms_nobody(spool, caplog):
     spool.add_listener(heard.append)
     put(spool, 1)
     pending(spool)
-    assert heard == [1]
+    assert [seqs(rows) for rows in heard] == [[1]]
     assert "a listener failed" in caplog.text
 
 

@@ -68,7 +68,7 @@ async def running(spool, mqtt, *, rng=None, **options):
         rng=rng or Quick(),
     )
     loop = asyncio.get_running_loop()
-    spool.add_listener(lambda seq: loop.call_soon_threadsafe(uplink.committed, seq))
+    spool.add_listener(lambda rows: loop.call_soon_threadsafe(uplink.committed, rows))
     task = asyncio.ensure_future(uplink.run())
     try:
         yield uplink

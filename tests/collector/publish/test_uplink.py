@@ -204,7 +204,7 @@ async def test_a_row_that_silently_ends_every_connection_is_passed_over_but_kept
         broker.puback = puback
         await until(lambda: list(spool.rows) == [11])
         numbers = spool.add(5)
-        uplink.committed(numbers[-1])
+        uplink.committed(spool.listed(numbers))
         await until(lambda: set(numbers) <= set(seqs(broker)) and list(spool.rows) == [11])
 
 
@@ -249,7 +249,7 @@ async def test_a_row_swallowed_on_the_way_is_left_for_later_and_blocks_nothing(s
         await until(lambda: data(broker))
         while uplink.snapshot()["left"] == 0:
             (number,) = spool.add(1)
-            uplink.committed(number)
+            uplink.committed(spool.listed([number]))
             await until(lambda n=number: n in seqs(broker))
             confirm(broker, [number])
             await until(lambda n=number: n not in spool.rows)
@@ -345,7 +345,7 @@ async def test_live_rows_pass_a_long_backlog(spool):
     async with FakeBroker(puback=lambda _: None) as broker, running(broker.port, spool, confirm="broker") as uplink:
         await until(lambda: data(broker))
         live = spool.add(40)
-        uplink.committed(live[-1])
+        uplink.committed(spool.listed(live))
         broker.puback = lambda _: 0
         for message in list(data(broker)):
             broker.send_puback(message.mid)
@@ -361,7 +361,7 @@ async def test_rows_committed_while_connected_go_out_without_a_reconnect(spool):
     async with FakeBroker() as broker, running(broker.port, spool, confirm="broker") as uplink:
         await until(lambda: uplink.snapshot()["state"] == "connected")
         for _ in range(30):
-            uplink.committed(spool.add(2)[-1])
+            uplink.committed(spool.listed(spool.add(2)))
             await asyncio.sleep(0.002)
         await until(lambda: not spool.rows)
         assert seqs(broker) == list(range(1, 61))
@@ -439,7 +439,7 @@ async def test_a_cancellation_at_the_very_moment_of_news_is_not_lost(spool):
             async with running(broker.port, spool) as uplink:
                 await until(lambda u=uplink: u.snapshot()["state"] == "connected")
                 await asyncio.sleep(0.01)
-                uplink.committed(0)  # wakes the task that leaving this block cancels
+                uplink.committed([])  # wakes the task that leaving this block cancels
 
 
 async def test_stopping_without_a_connection_is_no_error(spool):
