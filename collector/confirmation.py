@@ -12,17 +12,23 @@ MAX_RANGES = 512
 MAX_BYTES = 32 << 10
 
 
+def ranges(seqs: Iterable[int]) -> list[tuple[int, int]]:
+    """The first and the last of each run of consecutive numbers in `seqs`, in order."""
+    found: list[tuple[int, int]] = []
+    for seq in sorted(seqs):
+        if found and seq <= found[-1][1] + 1:
+            found[-1] = found[-1][0], seq
+        else:
+            found.append((seq, seq))
+    return found
+
+
 def encode(spool_id: str, seqs: Iterable[int]) -> list[bytes]:
     """The messages that confirm `seqs`, in any order, of one spool."""
-    ranges: list[list[int]] = []
-    for seq in sorted(seqs):
-        if ranges and seq <= ranges[-1][1] + 1:
-            ranges[-1][1] = seq
-        else:
-            ranges.append([seq, seq])
+    found = ranges(seqs)
     return [
-        json.dumps({"spool": spool_id, "seqs": ranges[i : i + MAX_RANGES]}, separators=(",", ":")).encode()
-        for i in range(0, len(ranges), MAX_RANGES)
+        json.dumps({"spool": spool_id, "seqs": found[i : i + MAX_RANGES]}, separators=(",", ":")).encode()
+        for i in range(0, len(found), MAX_RANGES)
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from collector.confirmation import ranges
 from collector.errors import SpoolFull
 from collector.spool.acks import CONFIRMED, Acks
 from collector.spool.format import (
@@ -95,8 +96,7 @@ class SpoolFile:
             if name not in ledger.uplinks:
                 ledger.uplinks[name] = min(set(range(len(uplinks))) - set(ledger.uplinks.values()))
                 ledger.acked[name] = 0
-        for seq in self.acks.complete(len(uplinks)):
-            self._free(seq)
+        self._free(self.acks.complete(len(uplinks)))
 
     def append(self, rows: Sequence[Row]) -> int:
         """Add `rows`, dropping the oldest where they do not fit. Returns their number.
@@ -163,31 +163,35 @@ class SpoolFile:
 
     def ack(self, uplink: str, seqs: Sequence[int]) -> int:
         """Confirm rows for `uplink` and free those that nobody else needs. Returns how many were new to it."""
-        known = sum(0 < seq < self.ledger.next_seq and self._ack(uplink, seq) for seq in seqs)
+        number, others = self.ledger.uplinks[uplink], len(self.ledger.uplinks) - 1
+        known = 0
+        last: list[int] = []  # nobody else needs these
+        for seq in seqs:
+            done = self.acks.of(seq) if others else []
+            if not 0 < seq < self.ledger.next_seq or number in done:
+                continue
+            if len(done) == others:
+                last.append(seq)
+            else:
+                self._make_room(1)
+                noted = self.acks.add(seq, number)
+                self.ledger.acked[uplink] += noted
+                known += noted
+        known += self._free(last)
         self.ledger.unknown_acks += len(seqs) - known
         return known
 
-    def _ack(self, uplink: str, seq: int) -> bool:
-        number, others = self.ledger.uplinks[uplink], len(self.ledger.uplinks) - 1
-        done = self.acks.of(seq) if others else []
-        if number in done:
-            return False
-        if len(done) == others:
-            return self._free(seq)
-        self._make_room(1)
-        noted = self.acks.add(seq, number)
-        self.ledger.acked[uplink] += noted
-        return noted
-
-    def _free(self, seq: int) -> bool:
-        """Delete a row that every uplink has. False when there is no such row."""
-        found = self._db.execute(f"DELETE FROM row WHERE seq = ? RETURNING {_POINTS}", (seq,)).fetchall()
-        if not found:
-            return False
-        self._forget_acks(seq, seq)
-        self.ledger.freed_rows += 1
-        self.ledger.freed_points += found[0][0]
-        return True
+    def _free(self, seqs: Iterable[int]) -> int:
+        """Delete rows that every uplink has. Returns how many of them there were."""
+        freed = 0
+        for first, last in ranges(seqs):
+            where = f"seq BETWEEN ? AND ? RETURNING {_POINTS}"
+            points = [found for (found,) in self._db.execute(f"DELETE FROM row WHERE {where}", (first, last))]
+            self._forget_acks(first, last)
+            self.ledger.freed_points += sum(points)
+            freed += len(points)
+        self.ledger.freed_rows += freed
+        return freed
 
     def _forget_acks(self, first: int, last: int) -> None:
         gone = self.acks.forget(first, last)
