@@ -7,9 +7,9 @@ import numpy as np
 
 from collector.kernels import decode as kernels
 from collector.programs import Programs
-from collector.types import BlockSpec, Outcome, PointSpec, Quality, RawBatch, Samples
+from collector.types import BlockSpec, Int32, Int64, Outcome, PointSpec, Quality, RawBatch, Samples
 
-_KINDS = {"u": kernels.UNSIGNED, "s": kernels.SIGNED, "f": kernels.FLOAT, "b": kernels.BCD}
+_KINDS = {"u64": kernels.UNSIGNED_64, "f32": kernels.FLOAT, "f64": kernels.DOUBLE, "bool": kernels.BIT}
 _BYTES = {
     "u16": 2,
     "s16": 2,
@@ -24,6 +24,7 @@ _BYTES = {
     "bcd32": 4,
     "bcd64": 8,
 }
+_WORD = 1 << 64  #: the kernel's registers are words of 64 bits, which wrap round
 #: Function codes 1 and 2 answer with bits, the first one in the lowest bit of the first byte (Modbus V1.1b3, 6.1).
 _BIT_FUNCTIONS = (1, 2)
 #: Each sentinel is one comparison per reading; no known device has more than five.
@@ -63,13 +64,13 @@ class Decode:
         new = blocks[self._known :]
         members = [self._members_of(number, block) for number, block in enumerate(new, self._known)]
         ends = self._first[-1] + np.cumsum([len(m) for m in members], dtype=np.int64)
-        flat = np.array([row for m in members for row in m], np.int32).reshape(-1, kernels.MEMBER_COLUMNS)
+        flat = _with_runs([row for m in members for row in m], ends - self._first[-1])
         self._first = np.concatenate((self._first, ends))
         self._need = np.concatenate((self._need, np.array([_bytes_of(b) for b in new], np.int64)))
         self._members = np.concatenate((self._members, flat))
         self._programs.pack()
         self._known = len(blocks)
-        self._layouts = np.array([form.layout for form in self._forms], np.int32).reshape(-1, kernels.LAYOUT_COLUMNS)
+        self._layouts = np.array([form.layout for form in self._forms], np.uint64).reshape(-1, kernels.LAYOUT_COLUMNS)
         self._scales = np.array([form.scale for form in self._forms], np.float64).reshape(-1, kernels.SCALE_COLUMNS)
         self._first_invalid = np.cumsum([0, *(len(form.invalid) for form in self._forms)], dtype=np.int64)
         patterns = [pair for form in self._forms for pair in form.invalid]
@@ -89,8 +90,10 @@ class Decode:
             texts=self._texts(batch) if self._strings else (),
         )
         if total:
+            missing = kernels.LEAST_BYTES - len(batch.image)
             kernels.decode(
-                batch.image,
+                batch.image if missing <= 0 else np.append(batch.image, np.zeros(missing, np.uint8)),
+                len(batch.image),
                 batch.block,
                 batch.start,
                 batch.ts_ns,
@@ -162,21 +165,10 @@ class Decode:
 
     def _form(self, point: PointSpec, bit: int) -> int:
         """The number of the point's form; `bit` is its place in the byte of a bit table, -1 in registers."""
-        layout: tuple[int, ...]
-        if point.type == "derived":  # nothing is read for it; its program overwrites what comes of that
-            layout = (0, 0, kernels.UNSIGNED, 0, 0, 0, 0, 0)
-        elif bit >= 0:
-            layout = (1, 0, kernels.BIT, bit, 56, 56, 0, 0)
-        else:
-            size = _size(point)
-            kind = kernels.BIT if point.type == "bool" else _KINDS.get(point.type[0], 0)
-            lowest, highest = point.bits or (0, 8 * size - 1)
-            left = max(63 - highest, 0)
-            quadrants = int(point.encoding == "four_quadrant")
-            layout = (size, _mask(point.order, size), kind, max(point.bit, 0), left, left + lowest)
-            layout += (2 * point.scale_at, quadrants)
+        invalid = _patterns(point)
+        layout = _layout(point, bit, invalid)
         scale = (point.mul, point.add, point.div, point.low, point.high, 10.0**point.decimals)
-        return self._forms.setdefault(_Form(layout, scale, _patterns(point)), len(self._forms))
+        return self._forms.setdefault(_Form(layout, scale, invalid), len(self._forms))
 
     def _texts(self, batch: RawBatch) -> tuple[tuple[int, int, str], ...]:
         good = np.flatnonzero(batch.outcome == Outcome.OK)
@@ -199,6 +191,17 @@ def _size(point: PointSpec) -> int:
     return 2 * point.registers if point.type == "string" else _BYTES[point.type]
 
 
+def _with_runs(members: list[tuple[int, ...]], ends: Int64) -> Int32:
+    """Rows of the kernel's `members` from (point, byte offset, form), each block's up to one of the `ends`."""
+    table = np.zeros((len(members), kernels.MEMBER_COLUMNS), np.int32)
+    if members:
+        table[:, : kernels.RUN] = members
+    stops = np.union1d(np.flatnonzero(np.diff(table[:, kernels.FORM])) + 1, ends)
+    number = np.arange(len(members))
+    table[:, kernels.RUN] = stops[np.searchsorted(stops, number, "right")] - number
+    return table
+
+
 def _fits(point: PointSpec, block: BlockSpec, offset: int, size: int) -> bool:
     if block.function in _BIT_FUNCTIONS:
         return 0 <= offset < block.count and point.type == "bool"
@@ -211,11 +214,33 @@ def _bytes_of(block: BlockSpec) -> int:
     return (block.count + 7) // 8 if block.function in _BIT_FUNCTIONS else 2 * block.count
 
 
-def _mask(order: str, size: int) -> int:
-    """Byte k of the value is byte `k ^ mask` of its registers: swapping words and swapping bytes are both an XOR."""
-    swap_words = size - 2 if order in ("CDAB", "DCBA") else 0
-    swap_bytes = 1 if order in ("BADC", "DCBA") else 0
-    return swap_words | swap_bytes
+def _layout(point: PointSpec, bit: int, invalid: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    """The point's row of the kernel's layouts; `bit` is its place in the byte of a bit table, -1 in registers."""
+    row = [0] * kernels.LAYOUT_COLUMNS
+    if point.type in ("derived", "string"):  # a program or a text takes the place of what comes of this
+        return tuple(row)
+    size = 1 if bit >= 0 else _size(point)
+    swap_registers = point.order in ("CDAB", "DCBA")
+    swap_bytes = point.order in ("BADC", "DCBA") and size > 1
+    # The kernel loads the first byte as the lowest; turned round as a whole, it would be the highest.
+    row[kernels.TURN] = 0 if swap_registers and size == 8 else 32
+    row[kernels.SWAP_REGISTERS] = 0 if swap_registers and size > 2 else 0x0000FFFF0000FFFF
+    row[kernels.SWAP_BYTES] = 0 if swap_bytes else 0x00FF00FF00FF00FF
+    lowest, highest = point.bits or (0, 8 * size - 1)
+    row[kernels.LEFT] = 8 * size - 1 - highest
+    row[kernels.RIGHT] = 63 - highest + lowest
+    row[kernels.SIGN] = 63 - highest if point.type in ("s16", "s32", "s64") else 0
+    row[kernels.KIND] = kind = kernels.BCD if point.type.startswith("bcd") else _KINDS.get(point.type, kernels.INTEGER)
+    row[kernels.BIT_NUMBER] = bit if bit >= 0 else max(point.bit, 0)
+    row[kernels.SCALE_AT] = 2 * point.scale_at % _WORD
+    row[kernels.QUADRANTS] = int(point.encoding == "four_quadrant")
+    if len(invalid) == 1:
+        first, last = invalid[0]
+        row[kernels.PATTERN], row[kernels.PATTERNS] = first, (last - first + 1) % _WORD
+    several = len(invalid) > 0 and row[kernels.PATTERNS] == 0
+    special = row[kernels.SCALE_AT] or row[kernels.QUADRANTS] or kind not in (kernels.INTEGER, kernels.FLOAT)
+    row[kernels.RARE] = int(bool(several or special))
+    return tuple(row)
 
 
 def _patterns(point: PointSpec) -> tuple[tuple[int, int], ...]:
