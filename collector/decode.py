@@ -54,6 +54,7 @@ class Decode:
         self._looks: dict[tuple[tuple[object, ...], int], int] = {}  # what a point's spec says → its form
         self._known = 0
         self._first = np.zeros(1, np.int64)
+        self._counts = np.empty(0, np.int64)
         self._need = np.empty(0, np.int64)
         self._members = np.empty((0, kernels.MEMBER_COLUMNS), np.int32)
         self._strings: dict[int, list[tuple[int, int, int]]] = {}  # block → (point, byte offset, bytes)
@@ -66,6 +67,7 @@ class Decode:
         ends = self._first[-1] + np.cumsum([len(m) for m in members], dtype=np.int64)
         flat = _with_runs([row for m in members for row in m], ends - self._first[-1])
         self._first = np.concatenate((self._first, ends))
+        self._counts = np.diff(self._first)
         self._need = np.concatenate((self._need, np.array([_bytes_of(b) for b in new], np.int64)))
         self._members = np.concatenate((self._members, flat))
         self._programs.pack()
@@ -81,7 +83,7 @@ class Decode:
 
         With `clock_sane` False what would be GOOD is CLOCK_UNSURE. Raises IndexError for an unknown block.
         """
-        total = int(np.diff(self._first)[batch.block].sum())
+        total = int(self._counts[batch.block].sum())
         samples = Samples(
             point=np.empty(total, np.int32),
             ts_ns=np.empty(total, np.int64),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.kernels import encode as kernels
+from collector.kernels.checksum import crc32_joined
 from collector.types import Float64, Int32, Int64, PointSpec, Row, Samples, Uint8, WindowRows
 
 #: The kernel's output is collected here and taken away as often as it is full: a tick of any size needs no more.
@@ -148,7 +149,7 @@ class Encode:
         crc = zlib.crc32(body)
         first = _first_line(**self._name, seq=seq, points=points, crc=crc)
         # The whole's CRC follows from those of its parts: going over the body again would take as long as its text.
-        whole_crc = int(kernels.crc32_joined(zlib.crc32(first), crc, len(body)))
+        whole_crc = int(crc32_joined(zlib.crc32(first), crc, len(body)))
         return Row(seq, category, ts_ns, points, whole_crc, b"".join((first, body)))
 
     def prefix(self, measurement: str, device: str, tags: Iterable[tuple[str, str]]) -> str:

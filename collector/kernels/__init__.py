@@ -7,7 +7,7 @@ signed one may count from the end, which keeps LLVM from seeing that neighbours 
 
 import importlib
 
-MODULES = ("express", "decode", "filter", "aggregate", "encode")
+MODULES = ("express", "decode", "filter", "aggregate", "encode", "checksum")
 
 
 def warm() -> list[str]:

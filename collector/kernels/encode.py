@@ -29,9 +29,6 @@ EXACT = 2.0**53
 #: Splits a double into two halves of 26 bits whose products are exact (Dekker 1971).
 SPLITTER = 2.0**27 + 1.0
 
-#: Of CRC-32 (ISO-HDLC), reflected, and what one more byte multiplies by.
-POLYNOMIAL, X_TO_8 = 0xEDB88320, 1 << 23
-
 u64 = np.uint64
 u8 = np.uint8
 POWERS = np.array([10.0**k for k in range(16)])
@@ -145,28 +142,6 @@ def put_number(number: int, decimals: np.uint64, out: NDArray[np.uint8], to: np.
 
 
 @inlined
-def times(a: int, b: int) -> int:
-    """The product of two polynomials modulo that of CRC-32, the coefficient of x**0 in the highest of 32 bits."""
-    product = 0
-    for k in range(31, -1, -1):
-        product ^= b & -(a >> k & 1)
-        b = b >> 1 ^ POLYNOMIAL & -(b & 1)
-    return product
-
-
-@kernel("int64(int64, int64, int64)")
-def crc32_joined(first: int, second: int, size: int) -> int:
-    """The CRC-32 of one text behind another, from the CRC-32 of each and the number of bytes of the second."""
-    power = X_TO_8
-    while size > 0:
-        if size & 1:
-            first = times(first, power)
-        power = times(power, power)
-        size >>= 1
-    return first ^ second
-
-
-@inlined
 def put_row(rows: NDArray[np.int64], number: int, end: int, points: int, earliest_ns: int, category: int) -> int:
     """Note a finished row. Returns how many there are."""
     rows[number, END] = end
@@ -201,34 +176,47 @@ def pick(
     """
     place[:] = 0
     n = u64(0)
+    category = 0  # of the samples since `before`, which stand together: a sum in memory would wait for the one before
+    before = u64(0)
     for i in range(u64(len(keep))):
         if not keep[i]:
             continue
         p = u64(point[i])
         q = quality[i]
+        if category_of[p] != category:
+            place[category] += np.int64(n - before)
+            before = n
+            category = category_of[p]
         good = q in (GOOD, CLOCK_UNSURE)
-        # Both fields are written; what is not wanted is overwritten by the next.
-        field_point[n] = point[i]
-        field_part[n] = VALUE
-        field_ns[n] = ts_ns[i]
-        field_value[n] = value[i]
-        n += u64(good)
-        news = q != told[p] or not good
-        field_point[n] = point[i]
-        field_part[n] = QUALITY
-        field_ns[n] = ts_ns[i]
-        field_value[n] = np.float64(q)
-        n += u64(news)
-        told[p] = q
-        place[category_of[p]] += np.int64(good) + np.int64(news)
+        if good:
+            field_point[n] = point[i]
+            field_part[n] = VALUE
+            field_ns[n] = ts_ns[i]
+            field_value[n] = value[i]
+            n += u64(1)
+        if q != told[p] or not good:
+            field_point[n] = point[i]
+            field_part[n] = QUALITY
+            field_ns[n] = ts_ns[i]
+            field_value[n] = np.float64(q)
+            n += u64(1)
+            told[p] = q
+    place[category] += np.int64(n - before)
     begin = 0
     for c in range(len(place)):
         begin += place[c]
         place[c] = begin - place[c]
+    to = u64(0)
+    category = -1
     for k in range(n):
         c = category_of[field_point[k]]
-        order[place[c]] = np.int32(k)
-        place[c] += 1
+        if c != category:
+            if category >= 0:
+                place[category] = np.int64(to)
+            category = c
+            to = u64(place[c])
+        order[to] = np.int32(k)
+        to += u64(1)
     return int(n)
 
 
