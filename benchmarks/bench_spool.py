@@ -1,7 +1,8 @@
-"""What the spool costs at the load of the big hall: 35 rows of 56 KiB a second, appended, fetched and acknowledged.
+"""What the spool costs at the load of the big hall: 35 rows of 56 KiB a second, appended, read back and acknowledged.
 
 One tick is one append (one FULL commit), fetches of 256 KiB until nothing is left, and acks that travel with the
-next tick's commit. CPU is that of the whole process; ticks follow each other at once. Writes
+next tick's commit. With --handed-over nothing is fetched: so it is for uplinks that keep up, which get the rows from
+memory when they are committed. CPU is that of the whole process; ticks follow each other at once. Writes
 benchmarks/results/spool.json.
 """
 
@@ -27,7 +28,7 @@ def rows_from(seq: int, payloads: list[bytes]) -> list[Row]:
     return [Row(seq + i, "power", 1, 3000, crc32, data) for i, (crc32, data) in enumerate(payloads)]
 
 
-def run(directory: Path, ticks: int, uplinks: list[str]) -> dict[str, float]:
+def run(directory: Path, ticks: int, uplinks: list[str], *, handed_over: bool) -> dict[str, float]:
     payloads = [(zlib.crc32(data), data) for data in (os.urandom(ROW_BYTES) for _ in range(ROWS))]
     path = directory / "spool.db"
     spool = Spool(path, uplinks=uplinks, max_bytes=1 << 30, reserve_bytes=8 << 20, clock=SystemClock())
@@ -40,7 +41,7 @@ def run(directory: Path, ticks: int, uplinks: list[str]) -> dict[str, float]:
         commit_ms.append(spool.stats().commit_ms_last)
         for uplink in uplinks:
             after = first - 1
-            while rows := spool.fetch(uplink, after_seq=after, limit_bytes=FETCH_BYTES).result():
+            while not handed_over and (rows := spool.fetch(uplink, after_seq=after, limit_bytes=FETCH_BYTES).result()):
                 after = rows[-1].seq
             spool.ack(uplink, range(first, first + ROWS))
         cpu_ms.append((time.process_time() - started) * 1e3)
@@ -60,14 +61,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ticks", type=int, default=120)
     parser.add_argument("--uplinks", type=int, default=1)
+    parser.add_argument("--handed-over", action="store_true", help="the uplinks keep up: nothing is read back")
     parser.add_argument("--directory", help="on the disk to measure; default: the temporary directory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        found = run(Path(directory), options.ticks, [f"centre{n}" for n in range(options.uplinks)])
+        found = run(
+            Path(directory),
+            options.ticks,
+            [f"centre{n}" for n in range(options.uplinks)],
+            handed_over=options.handed_over,
+        )
     result = {
         "rows": ROWS,
         "row_bytes": ROW_BYTES,
         "uplinks": options.uplinks,
+        "handed_over": options.handed_over,
         "sqlite": sqlite3.sqlite_version,
         **found,
     }
