@@ -332,3 +332,27 @@ def test_a_text_cannot_be_computed_with():
     decode = Decode([point("string", registers=1), point("derived", name="d")])
     with pytest.raises(ValueError, match="computes with a text"):
         decode.set_blocks([BlockSpec("meter", 1, 3, 0, 1, 1.0, (0,), (0,), derived=((1, (0,)),))])
+
+
+@pytest.mark.parametrize("order", ["ABCD", "CDAB", "BADC", "DCBA"])
+@pytest.mark.parametrize("registers", range(1, 9))
+def test_the_last_bytes_of_an_image_of_any_length_are_read(registers, order):
+    data = bytes(range(1, 2 * registers + 1))
+    points = [point("u16", name=f"x{k}", order=order) for k in range(registers)]
+    decode = Decode(points)
+    decode.set_blocks([block(range(registers), range(registers), registers)])
+    expected = [int.from_bytes(reorder(data[k : k + 2], order), "big") for k in range(0, len(data), 2)]
+    assert decode(batch((0, data))).value.tolist() == expected
+
+
+def test_values_of_one_form_beside_each_other_and_apart_are_told_alike():
+    """The kernel looks at a form once per run of values; runs end with the block."""
+    types = ["u32", "u32", "s32", "u32", "u32", "f32", "f32", "u32"]
+    points = [point(each, name=f"x{k}") for k, each in enumerate([*types, *types])]
+    values = [1, 2, -3, 4, 5, 0.5, -0.25, 8]
+    data = struct.pack(">IIiIIffI", *values)
+    decode = Decode(points)
+    decode.set_blocks([block(range(8), range(0, 16, 2), 16), block(range(8, 16), range(0, 16, 2), 16)])
+    samples = decode(batch((1, data), (0, data), (1, data)))
+    assert samples.value.tolist() == 3 * values
+    assert samples.point.tolist() == [*range(8, 16), *range(8), *range(8, 16)]

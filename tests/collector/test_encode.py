@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from collector.encode import MAX_SAMPLES, Encode, envelope, escape_tag
+from collector.kernels.checksum import crc32_joined
 from collector.types import Counted, PointSpec, Quality, Samples, WindowRows
 from tests.properties.line_protocol import parse_payload
 
@@ -101,11 +102,30 @@ def test_the_first_line_names_the_row_and_carries_the_crc_of_the_lines():
         (1, 12345678.9, "12345678.9"),
         (0, 2.0**53 - 1, "9007199254740991"),
         (3, 4503599627370.495, "4503599627370.495"),
+        (7, 1.2345678, "1.2345678"),
+        (8, 1.23456789, "1.23456789"),
+        (9, 0.000000001, "0.000000001"),
+        (0, 9999999999999998.0, "9999999999999998"),
+        (0, 10.0**16, "10000000000000000"),
+        (0, -(2.0**62), "-4611686018427387904"),
     ],
 )
 def test_numbers_have_fixed_exact_decimals(decimals, value, text):
     (row,) = encode(settled([point("x", decimals=decimals)]), samples((0, TS, value, GOOD)))
     assert body(row).split(" ")[1] == f"x={text}"
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 31, 32, 33, 64, 65, 200])
+def test_a_name_of_any_length_is_written_whole(length):
+    names = ["n" * length, "m" * length]
+    (row,) = encode(settled([point(name) for name in names]), samples((0, TS, 1.0, GOOD), (1, TS, 2.0, GOOD)))
+    assert body(row).split(" ")[1] == f"{names[0]}=1.0,{names[1]}=2.0"
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 255, 256, 61440, 2**20 + 1])
+def test_the_crc_of_joined_texts_follows_from_those_of_both(size):
+    first, second = b"#dc1 gateway=g\n", bytes(k * k % 251 for k in range(size))
+    assert crc32_joined(zlib.crc32(first), zlib.crc32(second), size) == zlib.crc32(first + second)
 
 
 def test_bools_and_states_are_integers():
