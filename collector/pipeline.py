@@ -32,6 +32,8 @@ INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
 #: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped.
 UNSPOOLED_MAX_BYTES = 32 << 20
+#: The first tick comes this soon: after a restart somebody waits for the first readings.
+FIRST_TICK_S = 0.2
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
 COMMIT_BYTES = 4 << 20
@@ -106,7 +108,7 @@ class Pipeline:
     async def run(self) -> None:
         """Poll and tick until cancelled."""
         self.poller.start()
-        due = self._clock.mono() + self._tick_s
+        due = self._clock.mono() + min(self._tick_s, FIRST_TICK_S)
         while True:
             await asyncio.sleep(max(0.0, due - self._clock.mono()))
             await self.tick()
