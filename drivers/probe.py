@@ -50,12 +50,17 @@ class Report:
             lines += _silence(self)
             if self.address.text is not None and self.address.text.protocol == "megatec":
                 lines.append("--protocol megatec instead of --profile asks every question of the family")
-        return [line.format(unit=self.unit, line=self.address.line, path=self.address.path) for line in lines]
+        others = " or ".join(f"--unit {number}" for number in _USUAL_UNITS if number != self.unit)
+        where = {"line": self.address.line, "path": self.address.path}
+        return [line.format(unit=self.unit, others=others, **where) for line in lines]
 
+
+#: Numbers under which a Modbus TCP device without units behind it answers.
+_USUAL_UNITS = (1, 255, 0)
 
 _SILENCE = {
     "tcp": [
-        "the connection stands, but unit {unit} is silent: try --unit 1, --unit 255 or --unit 0",
+        "the connection stands, but unit {unit} is silent: try {others}",
         "behind a gateway: is the unit wired, powered and set to this number?",
         "a firewall may let the connection through and not the data; many devices serve only one to four connections",
     ],
@@ -63,6 +68,7 @@ _SILENCE = {
         "nobody answers at {line}: try other line settings, e.g. ?baud=19200 or ?parity=E",
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
         "is the unit set to number {unit}, and is this port the one that is wired ({path})?",
+        "not Modbus? Small UPSs answer to --protocol megatec, power plants and batteries to --protocol ydt1363",
     ],
     "rtu+tcp": [
         "the serial server is connected, but unit {unit} is silent: do its line settings match the device's?",
@@ -70,7 +76,7 @@ _SILENCE = {
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
     ],
     "tls+tcp": [
-        "the secure connection stands, but unit {unit} is silent: try --unit 1, --unit 255 or --unit 0",
+        "the secure connection stands, but unit {unit} is silent: try {others}",
         "may the role in our certificate read it? ask whoever set up the device's rights",
     ],
 }
@@ -100,6 +106,8 @@ def _suspicions(report: Report) -> list[str]:
     lines = []
     if report.gateway_refusals:
         lines.append("a gateway is there and says that unit {unit} is not: is it wired, powered, set to this number?")
+    if report.blocks and report.present and not (report.data or report.lost) and report.address.text is None:
+        lines.append("it answers, but refuses all that the profile reads: is it another model, or another unit?")
     if report.strays:
         lines.append(
             f"{report.strays} bytes came that are no frame: wrong baud or parity, noise, or two units with one number"

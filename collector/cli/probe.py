@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Frames kept for --json --raw.
 _MAX_FRAMES = 1000
+#: Reads named one by one that failed for the same reason; the rest is counted, and the advice stays in sight.
+_FAILED_NAMED = 3
 
 
 @click.command(name="probe", short_help="Ask one device: is it there, what answers, how fast.")
@@ -228,15 +230,26 @@ def _show(report: "Report", profile: "AnyProfile | None") -> None:
         click.echo(f"Speed      min {rtt['min']:.1f}, p50 {rtt['p50']:.1f}, max {rtt['max']:.1f} ms")
     counts = ("ok", "exceptions", "timeouts", "bad_frames", "lost", "late")
     click.echo("Reads      " + ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in counts))
-    for read, reason in facts["errors"].items():
-        click.echo(f"Failed     {read}: {reason}")
+    _show_failures(report)
     if report.lost:
         click.echo(f"Failed     {report.lost}")
     for line in report.advice:
         click.echo(f"Try        {line}")
-    if profile is not None and report.blocks:
+    if profile is None and report.present and not (report.data or report.address.text):
+        click.echo("Next       add --profile (`collector profile list WORD` knows makers and models), or --read")
+    if profile is not None and report.data:  # without any answer it would be the same reason at every point
         _show_values(_values(report, profile))
     show_registers(registers(report))
+
+
+def _show_failures(report: "Report") -> None:
+    """One line for each reason; the link is not said again, it stands above."""
+    reads: dict[str, list[str]] = {}
+    for read, error in report.errors.items():
+        reads.setdefault(str(error).removeprefix(f"{report.address}: "), []).append(str(read))
+    for reason, failed in reads.items():
+        more = f" and {len(failed) - _FAILED_NAMED} more" if len(failed) > _FAILED_NAMED else ""
+        click.echo(f"Failed     {', '.join(failed[:_FAILED_NAMED])}{more}: {reason}")
 
 
 def _show_values(rows: list[dict[str, Any]]) -> None:

@@ -166,8 +166,43 @@ def test_a_silent_tcp_unit_is_given_up_early_with_advice():
     with tcp(lambda unit, pdu: None) as url:
         result = run(url, "--unit", 9, "--timeout", 0.1, "--count", 50)
     assert "timeouts 3," in result.stdout
-    assert "unit 9 is silent: try --unit 1, --unit 255" in result.stdout
+    assert "unit 9 is silent: try --unit 1 or --unit 255 or --unit 0" in result.stdout
     assert result.exit_code == 1
+
+
+def test_the_number_that_was_tried_is_not_advised():
+    with tcp(lambda unit, pdu: None) as url:
+        result = run(url, "--unit", 255, "--timeout", 0.05)
+    assert "unit 255 is silent: try --unit 1 or --unit 0\n" in result.stdout
+
+
+def test_of_a_silent_device_the_advice_is_the_last_that_is_seen():
+    with tcp(lambda unit, pdu: None) as url:
+        result = run(url, "--profile", "schneider/pm5xxx", "--timeout", 0.05)
+    *_, last = result.stdout.splitlines()
+    assert last.startswith("Try ")
+    assert "current_a" not in result.stdout
+    assert f"{url}: no answer" not in result.stdout
+    assert ": no answer of unit 1 within 0.05 s" in result.stdout
+
+
+def test_a_device_that_refuses_the_whole_profile_is_suspected_of_being_another_model():
+    with tcp(refuse(2)) as url:
+        result = run(url, "--profile", "eastron/sdm630", "--count", 1)
+        facts = json.loads(run(url, "--profile", "eastron/sdm630", "--count", 1, "--json").stdout)
+    assert "Failed     input:0+2, input:2+2, input:4+2 and 36 more: exception 2" in result.stdout
+    assert result.stdout.count("Failed ") == 1
+    assert "refuses all that the profile reads: is it another model" in result.stdout
+    assert len(facts["errors"]) == len(facts["values"]) == 39
+    assert result.exit_code == 1
+
+
+def test_who_asked_without_a_profile_is_told_how_to_go_on():
+    with tcp(refuse(2)) as url:
+        bare = run(url, "--count", 1)
+        decoded = run(url, "--count", 1, "--profile", "eastron/sdm630")
+    assert "Next       add --profile" in bare.stdout
+    assert "Next " not in decoded.stdout
 
 
 def test_a_refused_connection_is_exit_code_3_with_a_hint():
@@ -263,6 +298,7 @@ def test_a_serial_unit_is_probed_and_a_silent_one_gets_advice_about_the_wiring()
     assert there.exit_code == 0
     assert "nobody answers at 115200 8N1" in silent.stdout
     assert "swap A and B" in silent.stdout
+    assert "--protocol megatec" in silent.stdout
     assert silent.exit_code == 1
 
 
