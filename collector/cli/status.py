@@ -15,6 +15,10 @@ STALE_S = 15.0
 BUSIEST = 5
 
 
+class _BridgeStatus(Exception):
+    """The file is sound, but a bridge's: it has a store and no devices."""
+
+
 @click.command(name="status", short_help="Show what the running daemon says of itself and each device.")
 @click.option(
     "--file",
@@ -37,12 +41,17 @@ def command(path: Path, as_json: bool) -> None:
 
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
+        if "store" in status and "devices" not in status:
+            raise _BridgeStatus
         age_s = (SystemClock.now_ns() - status["ts_ns"]) / 1e9
         stale = age_s > STALE_S
         well = not stale and not status.get("stopped") and all(device["state"] == "up" for device in status["devices"])
         report = [] if as_json else list(_report(status, age_s, stale))  # all of it or nothing
     except OSError as error:
         click.echo(f"{path}: {error.strerror}: is the daemon running, with this health.status_file?", err=True)
+        raise SystemExit(CANNOT_OPEN) from None
+    except _BridgeStatus:
+        click.echo(f"{path}: written by a bridge, not by a gateway's daemon: read it as it is, it is JSON", err=True)
         raise SystemExit(CANNOT_OPEN) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         click.echo(f"{path}: not a status file of this version ({type(error).__name__}: {error})", err=True)

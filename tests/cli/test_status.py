@@ -128,6 +128,14 @@ def test_what_is_no_status_is_exit_code_3(tmp_path, contents):
     assert "not a status file" in done.output
 
 
+def test_the_status_of_a_bridge_is_told_from_a_broken_one(tmp_path):
+    path = tmp_path / "bridge-status.json"
+    path.write_text(json.dumps({"version": "0.1.0", "centre": "east", "ts_ns": 1, "store": {"name": "sqlite"}}))
+    result = CliRunner().invoke(command, ["--file", str(path)])
+    assert result.exit_code == 3
+    assert "written by a bridge" in result.stderr
+
+
 def test_json_is_the_status_as_written_with_its_age(tmp_path):
     path = written(tmp_path, age_s=120)
     done = ask(path, "--json")
