@@ -35,7 +35,7 @@ def command(config: Path, check_only: bool, as_json: bool, log_level: str) -> No
         from collector.bridge.settings import load_settings
 
         found = plan(load_settings(config))
-        click.echo(json.dumps(found) if as_json else "\n".join(f"{key:12} {value}" for key, value in found.items()))
+        click.echo(json.dumps(found) if as_json else "\n".join(map(_line, found, found.values())))
         return
     from collector.bridge.daemon import run
 
@@ -43,3 +43,7 @@ def command(config: Path, check_only: bool, as_json: bool, log_level: str) -> No
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal adds the time itself
     logging.basicConfig(format=f"{stamp}%(levelname)s %(name)s: %(message)s", level=log_level.upper())
     run(config)
+
+
+def _line(key: str, value: object) -> str:
+    return f"{key:12} {', '.join(map(str, value)) if isinstance(value, list) else value}"

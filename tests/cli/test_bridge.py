@@ -19,6 +19,7 @@ def test_check_shows_what_would_be_done():
     assert result.exit_code == 0
     for words in ("mqtt://127.0.0.1:1883", "dc/v1/city/+/+/data/#", "sqlite /var/lib/collector-bridge/store.db"):
         assert words in result.output
+    assert "[" not in result.output  # for people: no list of Python's
 
 
 def test_check_prints_json_for_programs():
