@@ -50,7 +50,7 @@ command.add_command(profile_import.command)
 def list_(
     words: tuple[str, ...], search: tuple[Path, ...], category: str | None, as_json: bool, markdown: bool
 ) -> None:
-    """List profiles, ours and the site's: all, or those whose name, vendor or model has all WORDS in it.
+    """List profiles, ours and the site's: all, or those whose name, vendor, model or protocol has all WORDS in it.
 
     \b
     Example:  collector profile list schneider --category energy
@@ -156,7 +156,7 @@ def check(files: tuple[Path, ...], mutants: bool, as_json: bool) -> None:
 
 def _wanted(row: dict[str, Any], words: tuple[str, ...], category: str | None) -> bool:
     """Whether the row of a profile is asked for; one with mistakes has a name only."""
-    text = " ".join(row.get(key, "") for key in ("name", "vendor", "model")).lower()
+    text = " ".join(row.get(key, "") for key in ("name", "vendor", "model", "protocol")).lower()
     return all(word.lower() in text for word in words) and category in (None, *row.get("categories", ()))
 
 

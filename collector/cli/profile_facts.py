@@ -17,6 +17,7 @@ def summary(name: str, profile: "AnyProfile") -> dict[str, Any]:
         "name": name,
         "vendor": profile.device.vendor,
         "model": profile.device.model,
+        "protocol": profile.protocol,
         "categories": sorted({profile.category(point) for point in profile.published}),
         "points": len(profile.published),
         "golden": len(profile.golden),

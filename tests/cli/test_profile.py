@@ -66,6 +66,7 @@ def test_list_takes_words_and_a_category(site):
     assert "vertiv/liebert_crv" in cooling
     assert "eastron/sdm630" not in cooling
     assert names_of(run("list", "m7", "--json", "--profiles", site)) == {"acme/m7"}
+    assert {"generic/ydn23_ac_panel", "pylontech/us2000"} <= names_of(run("list", "YDT1363", "--json"))
 
 
 def test_the_list_tells_a_vendor_beside_the_name_only_where_that_does_not(site):
