@@ -48,12 +48,18 @@ class Report:
         lines = list(_suspicions(self))
         if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
             lines += _silence(self)
-            if self.address.text is not None and self.address.text.protocol == "megatec":
-                lines.append("--protocol megatec instead of --profile asks every question of the family")
+            if self.address.text is not None and self.address.text.protocol in _DISCOVERED:
+                lines.append(_DISCOVERED[self.address.text.protocol])
         others = " or ".join(f"--unit {number}" for number in _USUAL_UNITS if number != self.unit)
         where = {"line": self.address.line, "path": self.address.path}
         return [line.format(unit=self.unit, others=others, **where) for line in lines]
 
+
+#: Protocols whose every question `--protocol` asks.
+_DISCOVERED = {
+    "megatec": "--protocol megatec instead of --profile asks every question of the family",
+    "ydt1363": "--protocol ydt1363 instead of --profile asks for every kind of device under this address",
+}
 
 #: Numbers under which a Modbus TCP device without units behind it answers.
 _USUAL_UNITS = (1, 255, 0)

@@ -170,6 +170,13 @@ def test_a_silent_tcp_unit_is_given_up_early_with_advice():
     assert result.exit_code == 1
 
 
+@pytest.mark.parametrize(("profile", "protocol"), [("megatec/q1", "megatec"), ("generic/ydn23_ac_panel", "ydt1363")])
+def test_a_silent_device_with_a_text_protocol_may_be_asked_everything(profile, protocol):
+    with in_background(lambda: _Pty(lambda device, frame: None)) as url:
+        result = run(url, "--profile", profile, "--timeout", 0.05)
+    assert f"--protocol {protocol} instead of --profile" in result.stdout
+
+
 def test_the_number_that_was_tried_is_not_advised():
     with tcp(lambda unit, pdu: None) as url:
         result = run(url, "--unit", 255, "--timeout", 0.05)
