@@ -133,7 +133,9 @@ def _show(plan: dict[str, Any], title: str) -> None:
             console.print(_cycle(bus), highlight=False, soft_wrap=True)
             console.print(_units(bus["units"]))
     totals = f"{len(plan['buses'])} buses, {plan['devices']} devices, {plan['points']} points"
-    console.print(f"{totals}, {plan['reads_per_s']:g} reads/s. `collector status` shows the measured load.")
+    console.print(
+        f"{totals}, {plan['reads_per_s']:g} reads/s. `collector status` shows the measured load.", highlight=False
+    )
 
 
 def _cycle(bus: dict[str, Any]) -> str:

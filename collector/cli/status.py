@@ -66,7 +66,7 @@ def command(path: Path, as_json: bool) -> None:
 def _show(report: list[Any]) -> None:
     from rich.console import Console
 
-    console = Console()
+    console = Console(highlight=False)  # the colours are for what is not well
     for part in report:
         console.print(part)
 
