@@ -219,11 +219,13 @@ def main() -> None:
             bench.stop("daemon")
             warm = bench.start_to_first_message(config)
             ours = bench.measure(options.seconds)
-            if options.rss_minutes:
-                ours["rss_growth"] = growth(bench, options.rss_minutes)
             bench.stop("daemon")
             batched = bench.plain(True, options.seconds)
             per_device = bench.plain(False, options.seconds)
+            if options.rss_minutes:
+                bench.start_to_first_message(config)
+                ours["rss_growth"] = growth(bench, options.rss_minutes)
+                bench.stop("daemon")
         finally:
             bench.close()
             logs = bench.directory / "daemon.log"
