@@ -167,6 +167,8 @@ class Daemon:
             await _end(publishing)
             farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
             await asyncio.gather(*farewells, return_exceptions=True)
+            if self._wish.stop:
+                log.info("stopped: %d rows wait in the spool", spool.stats().rows)
 
     async def _uplink(self, uplink: UplinkSettings, settings: Settings, spool: Spool, health: Health) -> Uplink:
         gateway = settings.gateway
