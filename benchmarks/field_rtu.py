@@ -155,13 +155,13 @@ def cell(compiled, baud, registers, seconds, rounds):
 
 
 def plan_of(directory, paths):
-    """A meter on each of `paths`, read oftener than its line can carry."""
+    """Two meters on each of `paths`, each read oftener than the line could carry it alone: one of them always waits."""
     (directory / "test").mkdir(exist_ok=True)
     (directory / "test" / "meter.toml").write_text(METER.replace("address = 18", f"address = {BUSES_REGISTERS - 2}"))
     lines = [{"name": f"b{i}", "url": f"serial://{p}?baud={BUSES_BAUD}&parity=E"} for i, p in enumerate(paths)]
     # one read: to skip what lies between the points would save less than a turnaround of a second
     meter = {"profile": "test/meter", "interval_s": 0.1, "turnaround_s": 1.0}
-    devices = [{"name": f"m{i}", "bus": f"b{i}", "unit": 1, **meter} for i in range(len(paths))]
+    devices = [{"name": f"m{i}-{u}", "bus": f"b{i}", "unit": u, **meter} for i in range(len(paths)) for u in (1, 2)]
     settings = {"profile_dirs": (str(directory),), "bus": tuple(lines), "device": tuple(devices)}
     plan = Inventory(Settings.model_validate(settings))
     assert all(block.count == BUSES_REGISTERS for block in plan.blocks)
