@@ -147,7 +147,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError([Finding(str(path), "(file)", "", error.strerror or str(error))]) from error
+        raise ConfigError([Finding(str(path), "", "", error.strerror or str(error))]) from error
     except (ValueError, RecursionError) as error:  # syntax, encoding, numbers and depths beyond all reason
         raise ConfigError([Finding(str(path), "(syntax)", "", str(error), "the file is not valid TOML")]) from error
     return data
@@ -175,7 +175,8 @@ def _tuples(value: Any) -> Any:
 def _finding(error: Any, data: dict[str, Any], model: type[BaseModel], file: str) -> Finding:
     kind = error["type"]
     loc = _written(error["loc"], data)
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "(file)"
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    key = key or ('""' if loc else "")  # TOML has empty keys; no key at all is the whole file
     value = shown(error["input"], key)
     if kind == "extra_forbidden":
         return Finding(file, key, value, "unknown key", _nearest(str(loc[-1]), loc[:-1], model))

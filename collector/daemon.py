@@ -30,6 +30,7 @@ from collector.splits import Splits
 from collector.spool import Spool
 from collector.types import Row
 from collector.watch import Watch
+from collector.wording import counted
 from drivers.links import Links
 
 log = logging.getLogger(__name__)
@@ -140,10 +141,10 @@ class Daemon:
         ]
         publishing = [asyncio.create_task(uplink.run(), name="uplink") for uplink in uplinks]
         log.info(
-            "collecting: %d buses, %d devices, %d points",
-            len(settings.bus),
-            len(settings.device),
-            pipeline.points,
+            "collecting: %s, %s, %s",
+            counted(len(settings.bus), "bus", "buses"),
+            counted(len(settings.device), "device"),
+            counted(pipeline.points, "point"),
         )
         self._proven = settings
         # All this is here to stay until the next reload: a full collection over it would cost a tick now and then.
@@ -168,7 +169,7 @@ class Daemon:
             farewells = (uplink.stop(FAREWELL_DEADLINE_S) for uplink in uplinks)
             await asyncio.gather(*farewells, return_exceptions=True)
             if self._wish.stop:
-                log.info("stopped: %d rows wait in the spool", spool.stats().rows)
+                log.info("stopped: %s waiting in the spool", counted(spool.stats().rows, "row"))
 
     async def _uplink(self, uplink: UplinkSettings, settings: Settings, spool: Spool, health: Health) -> Uplink:
         gateway = settings.gateway
@@ -233,7 +234,7 @@ def _hand_over(uplinks: list[Uplink], rows: Sequence[Row]) -> None:
 def _refuse_stranding(old: Settings, new: Settings, held_rows: int, spooled_rows: int) -> None:
     """Raises ConfigError when a reload would leave accepted rows where nobody delivers them any more."""
     findings = []
-    waiting = f"{spooled_rows} rows still wait in {old.spool.path}"
+    waiting = f"{counted(spooled_rows, 'row')} still waiting in {old.spool.path}"
     hint = "let them be delivered first, or stop the daemon and move the spool away"
     if spooled_rows and new.gateway != old.gateway:
         findings.append(Finding("reload", "gateway", "", f"the name changes while {waiting} under the old one", hint))

@@ -21,6 +21,8 @@ The field's errors are in `drivers.errors`. A message says object, action, reaso
 
 from dataclasses import dataclass
 
+from collector.wording import counted
+
 
 class CollectorError(Exception):
     """Base of the tree. `retryable` is True where the same call may succeed later without anybody's help."""
@@ -30,7 +32,7 @@ class CollectorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake in a configuration: where it stands, what is wrong, what to do."""
+    """One mistake in a configuration: where it stands, what is wrong, what to do. An empty key: the whole file."""
 
     file: str
     key: str
@@ -41,7 +43,8 @@ class Finding:
     def __str__(self) -> str:
         shown = f" = {self.value}" if self.value else ""
         hint = f" — {self.hint}" if self.hint else ""
-        return f"{self.file}: {self.key}{shown}: {self.reason}{hint}"
+        where = f"{self.key}{shown}: " if self.key else ""
+        return f"{self.file}: {where}{self.reason}{hint}"
 
 
 class ConfigError(CollectorError):
@@ -49,7 +52,7 @@ class ConfigError(CollectorError):
 
     def __init__(self, findings: list[Finding]) -> None:
         self.findings = findings
-        count = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
+        count = counted(len(findings), "mistake")
         super().__init__("\n".join([f"{count} in the configuration:", *(f"  {f}" for f in findings)]))
 
 

@@ -128,12 +128,18 @@ Mistake = tuple[str, str, str]
 
 
 class ProfileError(DriverError):
-    """A profile or an address that cannot be used. `findings` holds (key, reason, hint) of every mistake."""
+    """A profile or an address that cannot be used. `findings` holds (key, reason, hint) of every mistake.
+
+    An empty key: the whole of it.
+    """
 
     retryable = False
 
     def __init__(self, subject: str, findings: list[Mistake]) -> None:
         self.subject = subject
         self.findings = findings
-        lines = [f"  {key}: {reason}" + (f" — {hint}" if hint else "") for key, reason, hint in findings]
-        super().__init__("\n".join([f"{subject}:", *lines]))
+        lines = [
+            (f"{key}: " if key else "") + reason + (f" — {hint}" if hint else "") for key, reason, hint in findings
+        ]
+        whole = len(findings) == 1 and not findings[0][0]
+        super().__init__(f"{subject}: {lines[0]}" if whole else "\n  ".join([f"{subject}:", *lines]))

@@ -63,7 +63,7 @@ def _key(place: tuple[Any, ...], data: Any) -> str:
             key += f"[{name if isinstance(name, str) else part}]"
         else:
             key += f".{part}"
-    return key.lstrip(".") or "(file)"
+    return key.lstrip(".") or ('""' if place else "")  # TOML has empty keys; no key at all is the whole of it
 
 
 def _nearest(key: str, parents: tuple[Any, ...], model: type[BaseModel]) -> str:

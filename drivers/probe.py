@@ -116,19 +116,19 @@ def _suspicions(report: Report) -> list[str]:
         lines.append("it answers, but refuses all that the profile reads: is it another model, or another unit?")
     if report.strays:
         lines.append(
-            f"{report.strays} bytes came that are no frame: wrong baud or parity, noise, or two units with one number"
+            f"bytes came that are no frame ({report.strays}): wrong baud or parity, noise, or two units with one number"
         )
     if report.late and not report.address.is_serial:
         lines.append(
-            f"{report.late} answers carried another transaction id: the device answers after the timeout (--timeout), "
-            "or does not repeat the id"
+            f"answers carried another transaction id ({report.late}): the device answers after the timeout "
+            "(--timeout), or does not repeat the id"
         )
     elif report.late:
-        lines.append(f"{report.late} answers came late or from another unit: raise --timeout, check the unit numbers")
+        lines.append(f"answers came late or from another unit ({report.late}): raise --timeout, check the unit numbers")
     if report.statistics.bad_frames and not report.address.is_serial:
         lines.append("what answers there does not speak Modbus TCP: is the port right? (502 is usual)")
     elif report.statistics.bad_frames:
-        lines.append(f"{report.statistics.bad_frames} answers were damaged: noise, or two units with one number")
+        lines.append(f"answers were damaged ({report.statistics.bad_frames}): noise, or two units with one number")
     return lines
 
 

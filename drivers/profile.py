@@ -140,7 +140,7 @@ def load_profile(name: str, search: Sequence[Path] = ()) -> AnyProfile:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}?" if close else f"collector profile list shows the {len(known)} that are known"
     where = f" in {', '.join(map(str, search))}, nor" if search else ""
-    raise ProfileError(name, [("(file)", f"no such profile{where} among those that come with us", hint)])
+    raise ProfileError(name, [("", f"no such profile{where} among those that come with us", hint)])
 
 
 def profile_names(search: Sequence[Path] = ()) -> list[str]:
@@ -190,11 +190,11 @@ def read_profile(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_TEXT + 1)
     except OSError as error:
-        raise ProfileError(str(path), [("(file)", error.strerror or str(error), "is the path right?")]) from error
+        raise ProfileError(str(path), [("", error.strerror or str(error), "is the path right?")]) from error
     except ValueError as error:
-        raise ProfileError(str(path), [("(file)", f"is not UTF-8 text: {error}", "save it as UTF-8")]) from error
+        raise ProfileError(str(path), [("", f"is not UTF-8 text: {error}", "save it as UTF-8")]) from error
     if len(text) > MAX_TEXT:
-        raise ProfileError(str(path), [("(file)", f"is longer than {MAX_TEXT} characters", "is it a profile?")])
+        raise ProfileError(str(path), [("", f"is longer than {MAX_TEXT} characters", "is it a profile?")])
     return text
 
 
@@ -203,7 +203,7 @@ def _from_file(path: Path, subject: str) -> AnyProfile:
     doubt = _doubt_of(path) if profile.own_questions else None
     if doubt is not None:
         reason = f"says what is sent to the device, and {doubt}"
-        raise ProfileError(subject, [("(file)", reason, f"sudo chown root {path}; sudo chmod 644 {path}")])
+        raise ProfileError(subject, [("", reason, f"sudo chown root {path}; sudo chmod 644 {path}")])
     return profile
 
 
@@ -230,7 +230,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:  # a directory that may not be searched must not fall back to another profile silently
-        raise ProfileError(str(path), [("(file)", error.strerror or str(error), "may we read it?")]) from error
+        raise ProfileError(str(path), [("", error.strerror or str(error), "may we read it?")]) from error
 
 
 def _tuples(value: Any) -> Any:

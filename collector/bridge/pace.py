@@ -5,6 +5,7 @@ import random
 
 from collector.clock import Clock
 from collector.errors import CollectorError
+from collector.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Pace:
     def succeeded(self, *, steady: bool = True) -> None:
         """It works. When that is not known to last (`steady` False) the next pause still grows."""
         if self._failures:
-            log.info("%s: well again after %.1f s and %d failures", self.subject, self.down_s, self._failures)
+            failures = counted(self._failures, "failure")
+            log.info("%s: well again after %.1f s and %s", self.subject, self.down_s, failures)
         self._failures = 0
         self._growth = 0 if steady else self._growth
         self._refused = False

@@ -12,6 +12,7 @@ from collector.poll.probing import fell_together, longest_pause_s
 from collector.poll.schedule import NEVER, Read, Schedule
 from collector.poll.unit import Standing, Unit
 from collector.types import BlockSpec, Outcome
+from collector.wording import counted
 from drivers.base import LinkCost
 from drivers.errors import DeviceException
 
@@ -92,7 +93,8 @@ class Agenda:
         read.strikes += 1
         self._intake.fail(read.number, self._now_ns(), outcome)
         if unit.missed(now, self._jitter, longest_pause_s(self.units, took_s)):
-            log.warning("%s: down after %d failures (%s); probing", unit.device, unit.failures, reason)
+            failures = counted(unit.failures, "failure")
+            log.warning("%s: down after %s (%s); probing", unit.device, failures, reason)
             self.report(unit, Outcome.SUSPENDED, but=read.number)
         if unit.standing is Standing.DOWN:
             self._probe(unit)

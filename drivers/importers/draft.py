@@ -134,7 +134,7 @@ class Draft:
             if isinstance(parsed, Profile):
                 return Imported(text, parsed, tuple(left_out))
             break
-        nothing = [("(file)", "holds no register that a profile can name", "is it the right format?")]
+        nothing = [("", "holds no register that a profile can name", "is it the right format?")]
         raise ProfileError(self.source, [(*line, "") for line in left_out] or nothing)
 
     def _free(self, name: str) -> str:

@@ -53,11 +53,11 @@ def answer_data(request: Request, pdu: memoryview) -> memoryview:
     Raises DeviceException when the device said no, and BadFrame when this is no answer to `request`.
     """
     if len(pdu) < 2:
-        raise BadFrame(f"answer of {len(pdu)} bytes is too short")
+        raise BadFrame(f"answer is too short: {len(pdu)} of at least 2 bytes")
     function, expected = pdu[0], request.answer_bytes
     if function == request.function | EXCEPTION_BIT:
         if len(pdu) != 2:
-            raise BadFrame(f"exception answer has {len(pdu)} bytes instead of 2")
+            raise BadFrame(f"exception answer has not 2 bytes but {len(pdu)}")
         raise DeviceException(pdu[1])
     if function != request.function:
         raise BadFrame(f"asked function {request.function}, answered function {function}")

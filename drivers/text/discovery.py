@@ -39,7 +39,9 @@ class Discovery(ABC):
         if self.heard or self.lost:
             return []
         if self.received:
-            return [f"{self.received} bytes came that are no answer: another speed than {self.address.line}, or noise"]
+            return [
+                f"bytes came that are no answer ({self.received}): another speed than {self.address.line}, or noise"
+            ]
         return self._silence()
 
     @abstractmethod

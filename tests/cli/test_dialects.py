@@ -66,7 +66,7 @@ def test_silence_tells_what_to_try_and_is_a_device_fault(tmp_path):
 def test_noise_is_told_as_such(tmp_path):
     result = run(Ups({}, refusal=b"\xfe\x80"), tmp_path)
     assert result.exit_code == 1
-    assert "15 bytes came that are no answer: another speed than 115200 8N1, or noise" in result.output
+    assert "bytes came that are no answer (15): another speed than 115200 8N1, or noise" in result.output
 
 
 @pytest.mark.parametrize(

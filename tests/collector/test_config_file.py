@@ -41,6 +41,12 @@ def test_a_secret_in_a_wrong_place_is_refused_and_not_repeated(tmp_path, text):
     assert all(f.hint for f in findings)
 
 
+def test_a_file_that_is_not_there_is_named_and_nothing_in_it(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / "none.toml")
+    assert str(caught.value).endswith(f"\n  {tmp_path}/none.toml: No such file or directory")
+
+
 def test_a_value_is_quoted_so_that_it_can_be_found(tmp_path):
     (finding,) = findings_of(tmp_path, '[gateway]\nsite = "hall 1"')
     assert (finding.key, finding.value) == ("gateway.site", "'hall 1'")

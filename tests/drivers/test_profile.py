@@ -95,6 +95,14 @@ def test_what_is_not_toml_is_a_profile_error(content, tmp_path):
         load_profile(str(path))
 
 
+def test_a_name_that_no_profile_has_is_one_line_that_begins_with_it():
+    with pytest.raises(
+        ProfileError, match=r"^eastrom/sdm630: no such profile .* — did you mean eastron/sdm630"
+    ) as told:
+        load_profile("eastrom/sdm630")
+    assert "\n" not in str(told.value)
+
+
 def test_a_missing_file_and_an_endless_one_are_profile_errors(tmp_path):
     with pytest.raises(ProfileError, match="No such file"):
         load_profile(str(tmp_path / "missing.toml"))
