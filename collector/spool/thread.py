@@ -29,8 +29,6 @@ ACK_HOLD_S = 0.05
 ACK_HOLD_MAX = 64
 #: One line per this time about rows dropped.
 DROP_LOG_S = 60.0
-#: First SQLite in which two connections that write or checkpoint at once cannot corrupt the file.
-SAFE_SQLITE = (3, 51, 3)
 
 
 class Spool:
@@ -78,13 +76,8 @@ class Spool:
         A damaged file is renamed and what can be verified in it carried over. Raises SpoolLocked when another process
         owns it, SpoolUnusable when it is another program's or of a newer schema, SpoolFull when the disk refuses.
         """
-        log.info("spool %s: SQLite %s", self._path, sqlite3.sqlite_version)
-        if sqlite3.sqlite_version_info < SAFE_SQLITE:
-            log.warning(
-                "spool %s: before SQLite 3.51.3 a second program that writes the file can corrupt it (WAL-reset bug): "
-                "look inside with mode=ro only",
-                self._path,
-            )
+        # Before 3.51.3 a second writer can corrupt the file (WAL-reset bug). The lock keeps a second daemon out.
+        log.info("spool %s: SQLite %s; look inside with mode=ro only", self._path, sqlite3.sqlite_version)
         try:
             self._owner = Owner(
                 self._path,
