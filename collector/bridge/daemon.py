@@ -22,6 +22,7 @@ from collector.bridge.subscribe import Inbox
 from collector.clock import Clock, SystemClock
 from collector.errors import CollectorError, ConfigError, Finding, UplinkError
 from collector.mqtt import MqttOptions, MqttSession, options_from
+from collector.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Bridge:
         self._inbox = self._new_inbox()
         self._received_before = 0  #: messages of earlier connections
         self._connected = False
+        self._status_fault = ""  #: why the status file was not written the last time
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Work until `stop` is set. False when the database hangs and a thread with it."""
@@ -87,7 +89,7 @@ class Bridge:
             for task in (reporter, stopping):
                 task.cancel()
             closed = await self._delivery.close()
-            await self._write_status()
+            await self._write_status(stopped=True)
         return closed
 
     async def _connection(self, stopping: asyncio.Task[Any]) -> None:
@@ -148,9 +150,11 @@ class Bridge:
             "centre": self._settings.centre.name,
             "ts_ns": self._clock.now_ns(),
             "uptime_s": round(self._clock.mono() - self._started, 3),
+            "interval_s": self._settings.health.interval_s,
             "broker": {
                 "url": self._options.url,
                 "connected": self._connected,
+                "down_s": round(self._pace.down_s, 3),
                 "error": self._pace.last_error,
             },
             "store": {
@@ -176,13 +180,25 @@ class Bridge:
                 await self._write_status()
             await asyncio.sleep(beat)
 
-    async def _write_status(self) -> None:
+    async def _write_status(self, *, stopped: bool = False) -> None:
         path = self._settings.health.status_file
-        snapshot = self.snapshot()
+        snapshot = self.snapshot() | {"stopped": stopped}
         points = snapshot["points"]
-        notify.status(f"{points['written']} points written, {points['dropped']} dropped, {snapshot['store']['error']}")
-        if path:
+        notify.status(
+            f"{counted(points['written'], 'point')} written, {points['dropped']} dropped, {snapshot['store']['error']}"
+        )
+        if not path:
+            return
+        fault = ""
+        try:
             await asyncio.get_running_loop().run_in_executor(None, _replace, Path(path), snapshot)
+        except OSError as error:  # status is a comfort, the data is the duty: say it once per reason and go on
+            fault = error.strerror or str(error)
+        if fault and fault != self._status_fault:
+            log.warning("status file %s: %s; the bridge goes on", path, fault)
+        elif self._status_fault and not fault:
+            log.info("status file %s: written again", path)
+        self._status_fault = fault
 
 
 def run(config: Path) -> None:
@@ -242,10 +258,7 @@ async def _until_told(
 
 
 def _replace(path: Path, snapshot: dict[str, Any]) -> None:
-    """Readers see the old file or the new one, never half of one."""
+    """Readers see the old file or the new one, never half of one. Raises OSError."""
     fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.write_text(json.dumps(snapshot, indent=1) + "\n", encoding="utf-8")
-        os.replace(fresh, path)
-    except OSError as error:
-        log.debug("%s: status not written: %s", path, error)
+    fresh.write_text(json.dumps(snapshot, indent=1) + "\n", encoding="utf-8")
+    os.replace(fresh, path)

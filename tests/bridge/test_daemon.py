@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -11,6 +12,8 @@ import time
 
 import pytest
 
+from collector.bridge.daemon import Bridge
+from collector.bridge.settings import load_settings
 from collector.bridge.sqlite_store import counts, latest
 from tests.bridge.payloads import line, topic
 from tests.bridge.processes import ROOT, Bridges, Gateway, until
@@ -270,3 +273,23 @@ def test_sigterm_ends_it_in_time_with_exit_0_even_when_the_database_hangs(broker
     finally:
         process.kill()
         process.wait()
+
+
+async def test_a_status_file_that_cannot_be_written_is_told_once_and_its_return_as_well(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    directory = tmp_path / "away"
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        f'[broker]\nurl = "mqtt://127.0.0.1:1"\ntls = "off"\n[store.sqlite]\npath = "{tmp_path}/store.db"\n'
+        f'[dead_letter]\npath = "{tmp_path}/dead.jsonl"\n[health]\nstatus_file = "{directory}/status.json"\n'
+    )
+    bridge = Bridge(load_settings(config))
+    for _ in range(3):
+        await bridge._write_status()
+    told = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == [f"status file {directory}/status.json: No such file or directory; the bridge goes on"]
+    directory.mkdir()
+    for _ in range(2):
+        await bridge._write_status(stopped=True)
+    assert caplog.text.count("written again") == 1
+    assert json.loads((directory / "status.json").read_text())["stopped"] is True
