@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from collector.wording import counted
+
 #: Above this share of a line there is little left for retries and probes.
 COMFORTABLE_LOAD = 0.7
 
@@ -119,10 +121,11 @@ def _block(block: Any) -> dict[str, Any]:
 
 
 def _show(plan: dict[str, Any], title: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console()
+    from collector.cli import terminal
+
+    console = terminal.console()
     console.print(f"{escape(title)}: good", highlight=False)
     for warning in plan["warnings"]:
         console.print(f"[yellow]{escape(warning)}[/]", highlight=False, soft_wrap=True)
@@ -132,7 +135,8 @@ def _show(plan: dict[str, Any], title: str) -> None:
         if bus["units"]:
             console.print(_cycle(bus), highlight=False, soft_wrap=True)
             console.print(_units(bus["units"]))
-    totals = f"{len(plan['buses'])} buses, {plan['devices']} devices, {plan['points']} points"
+    sizes = (len(plan["buses"]), "bus", "buses"), (plan["devices"], "device"), (plan["points"], "point")
+    totals = ", ".join(counted(*size) for size in sizes)
     console.print(
         f"{totals}, {plan['reads_per_s']:g} reads/s. `collector status` shows the measured load.", highlight=False
     )

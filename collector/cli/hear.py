@@ -6,6 +6,7 @@ import json
 import click
 
 from collector.cli import CANNOT_OPEN, DEVICE_FAULT, OK, USAGE
+from collector.wording import counted
 
 #: Lumps kept for --json.
 _MAX_LUMPS = 1000
@@ -75,7 +76,7 @@ def _conclude(lumps: list[tuple[float, bytes]], line: str, error: str) -> None:
         click.echo(f"Try        is the cable right (receive on transmit), and {line} the device's speed?")
         return
     everything = b"".join(data for _, data in lumps)
-    click.echo(f"Heard      {len(everything)} bytes in {len(lumps)} lumps")
+    click.echo(f"Heard      {counted(len(everything), 'byte')} in {counted(len(lumps), 'lump')}")
     odd = sum(byte < 9 or 13 < byte < 27 or byte == 127 for byte in everything)
     if 10 * odd > len(everything):
         click.echo(f"Try        another speed or parity than {line}, if this is meant to be text: it is not")

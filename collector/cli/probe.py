@@ -9,6 +9,7 @@ import click
 
 from collector.cli import CANNOT_OPEN, DEVICE_FAULT, USAGE
 from collector.cli.registers import read_of, registers, show_registers
+from collector.wording import counted
 
 if TYPE_CHECKING:
     from drivers.address import BusAddress
@@ -209,7 +210,7 @@ def _values(report: "Report", profile: "AnyProfile | None") -> list[dict[str, An
 
 def _echo_settings(settings: dict[str, Any]) -> None:
     click.echo(f"Link       {settings['link']}")
-    click.echo(f"Unit       {settings['unit']}   timeout {settings['timeout_s']:g} s, asked {settings['count']} times")
+    click.echo(f"Unit       {settings['unit']}   timeout {settings['timeout_s']:g} s")
     if settings["profile"]:
         click.echo(f"Profile    {settings['profile']}")
     for read in settings["reads"]:
@@ -229,7 +230,8 @@ def _show(report: "Report", profile: "AnyProfile | None") -> None:
     if rtt["min"] is not None:
         click.echo(f"Speed      min {rtt['min']:.1f}, p50 {rtt['p50']:.1f}, max {rtt['max']:.1f} ms")
     counts = ("ok", "exceptions", "timeouts", "bad_frames", "lost", "late")
-    click.echo("Reads      " + ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in counts))
+    told = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in counts)
+    click.echo(f"Asked      {counted(facts['reads'], 'time')}: {told}")
     _show_failures(report)
     if report.lost:
         click.echo(f"Failed     {report.lost}")

@@ -9,6 +9,7 @@ import click
 from collector.cli import profile_facts as facts
 from collector.cli import profile_import
 from collector.cli import profile_tables as tables
+from collector.wording import counted
 
 if TYPE_CHECKING:
     from drivers.mutants import Tally
@@ -138,7 +139,8 @@ def check(files: tuple[Path, ...], mutants: bool, as_json: bool) -> None:
         try:
             profile = parse_profile(read_profile(file), str(file))
             rows.append({"file": str(file), **facts.summary("", profile), "reads": facts.reads(profile)})
-            said = f"{file}: good: {len(profile.published)} points, {facts.evidence(profile)}\n  {facts.load(profile)}"
+            size = counted(len(profile.published), "point")
+            said = f"{file}: good: {size}, {facts.evidence(profile)}\n  {facts.load(profile)}"
             if mutants:
                 tally = judge(profile)
                 rows[-1]["mutants"] = facts.mutants(tally)

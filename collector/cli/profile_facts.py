@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from collector.wording import counted
+
 if TYPE_CHECKING:
     from drivers.errors import ProfileError
     from drivers.meaning import AnyProfile, Meaning
@@ -134,7 +136,9 @@ def load(profile: "AnyProfile") -> str:
 
 def evidence(profile: "AnyProfile") -> str:
     """What the map rests on, in one line."""
-    return f"{len(profile.golden)} golden frames; evidence: {profile.device.evidence} ({profile.device.source})"
+    return (
+        f"{counted(len(profile.golden), 'golden frame')}; evidence: {profile.device.evidence} ({profile.device.source})"
+    )
 
 
 def mutants(tally: "Tally") -> dict[str, Any]:

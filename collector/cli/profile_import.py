@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from collector.wording import counted
+
 if TYPE_CHECKING:
     from drivers.importers.draft import Draft, Imported
 
@@ -89,6 +91,7 @@ def _tell(imported: "Imported", output: Path | None, as_json: bool) -> None:
         click.echo(imported.text, nl=False)
     for where, reason in imported.left_out:
         click.echo(f"left out: {where}: {reason}", err=True)
-    click.echo(f"{len(imported.profile.point)} points taken over, {len(imported.left_out)} lines left out", err=True)
+    taken, left = counted(len(imported.profile.point), "point"), counted(len(imported.left_out), "line")
+    click.echo(f"{taken} taken over, {left} left out", err=True)
     if output is not None:
         click.echo(f"{output}: next, see to its TODOs, then: collector profile check {output}", err=True)

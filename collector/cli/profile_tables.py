@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from collector.wording import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from drivers.meaning import AnyProfile
-
-#: Columns when nobody's terminal sets a limit: no table of ours is wider.
-PIPE_WIDTH = 160
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -41,7 +40,7 @@ def list_table(rows: Sequence[dict[str, Any]]) -> "Table":
     table.add_column("evidence", no_wrap=True)
     for row in rows:
         if "mistakes" in row:
-            broken = f"{len(row['mistakes'])} mistakes; see: collector profile show {row['name']}"
+            broken = f"{counted(len(row['mistakes']), 'mistake')}; see: collector profile show {row['name']}"
             table.add_row(escape(row["name"]), f"[red]{escape(broken)}", "", "")
         else:
             mark = f"[yellow]{row['evidence']}" if row["evidence"] == "doubtful" else row["evidence"]
@@ -115,9 +114,6 @@ def _range(ends: tuple[float, float] | None) -> str:
 
 def print_table(table: "Table") -> None:
     """As wide as the terminal; whole in a pipe."""
-    from rich.console import Console
+    from collector.cli.terminal import console
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table)
+    console().print(table)

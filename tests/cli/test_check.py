@@ -57,7 +57,7 @@ def test_the_plan_shows_buses_units_reads_and_predicted_load():
     assert done.returncode == 0, done.stderr
     for words in ("rtu-1", "serial:///dev/serial/by-id/", "meter-cooling", "huawei/ups2000", "reads/s", "load", "%"):
         assert words in done.stdout
-    assert "1 buses, 4 devices" in done.stdout
+    assert "1 bus, 4 devices" in done.stdout
 
 
 def test_the_path_of_a_serial_adapter_is_told_whole():

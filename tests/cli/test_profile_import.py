@@ -30,7 +30,7 @@ def test_a_profile_goes_to_stdout_and_what_was_left_out_to_stderr(source):
     profile = parse_profile(result.stdout)
     assert (profile.device.vendor, profile.device.model, len(profile.point)) == ("Acme", "M7", 7)
     assert "left out: inputs.modbus[0].request[0].fields[5] (odd): a profile has no signed number" in result.stderr
-    assert "7 points taken over, 1 lines left out" in result.stderr
+    assert "7 points taken over, 1 line left out" in result.stderr
 
 
 def test_a_profile_goes_to_a_file_which_is_not_overwritten_unless_asked(source, tmp_path):
