@@ -359,8 +359,8 @@ def test_every_warning_in_the_journal_is_explained_and_nothing_else():
 
 def test_every_column_of_the_status_is_explained():
     [section] = re.findall(r"^## Reading `collector status`$(.*?)^## ", text_of("operations.md"), re.M | re.DOTALL)
-    explained = {word for row in tables(section)[0] for word in re.findall(r"`([^`]+)`", row[0])}
-    speaks_for_itself = {"device", "bus", "unit", "rtt ms", "asked"}
+    explained = {word for table in tables(section) for row in table for word in re.findall(r"`([^`]+)`", row[0])}
+    speaks_for_itself = {"device", "bus", "unit", "state", "rtt ms", "asked"}
     assert {column.header for column in _devices([]).columns} - speaks_for_itself <= explained
     assert {state.value for state in Standing} <= explained
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "run": "Collect: poll devices and publish their readings.",
     "check": "Check a configuration and show the plan: buses, reads, predicted load.",
     "probe": "Ask one device: is it there, what answers, how fast.",
-    "status": "Show what the running daemon says of itself and each device.",
+    "status": "Tell whether all is well: devices, lines, uplinks, spool; or a bridge.",
     "bridge": "At the centre: MQTT to the database, and the confirmation back.",
     "profile": "List, show and check device profiles.",
     "simulate": "Serve virtual devices that speak the real protocol.",

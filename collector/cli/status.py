@@ -1,57 +1,55 @@
-"""`collector status`: what the running daemon says of itself and each device."""
+"""`collector status`: what the running daemon or bridge says of itself, and by the exit code whether all is well."""
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from collector.cli import CANNOT_OPEN, DEVICE_FAULT
+from collector.wording import counted
 
+DAEMON_FILE = Path("/run/collector/status.json")
+BRIDGE_FILE = Path("/run/collector-bridge/status.json")
 #: A daemon writes its status at least this often; older means that it does not run, or hangs.
 STALE_S = 15.0
+#: With very many devices it writes less often, see collector.watch; a bridge writes every `health.interval_s`.
+STALE_PER_DEVICE_S = 0.03
+STALE_INTERVALS = 3.0
 #: Lines whose load is shown.
 BUSIEST = 5
 
 
-class _BridgeStatus(Exception):
-    """The file is sound, but a bridge's: it has a store and no devices."""
-
-
-@click.command(name="status", short_help="Show what the running daemon says of itself and each device.")
+@click.command(name="status", short_help="Tell whether all is well: devices, lines, uplinks, spool; or a bridge.")
 @click.option(
     "--file",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("/run/collector/status.json"),
-    show_default=True,
-    help="health.status_file of the daemon.",
+    help=f"health.status_file of a daemon or a bridge.  [default: {DAEMON_FILE}]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the status as the daemon wrote it, with its age.")
-def command(path: Path, as_json: bool) -> None:
-    """Show buses, devices, spool and uplinks of the running daemon.
+@click.option("--bridge", is_flag=True, help=f"The bridge of this machine: {BRIDGE_FILE}")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as it was written, with its age.")
+def command(path: Path | None, bridge: bool, as_json: bool) -> None:
+    """Show devices, lines, uplinks and spool of the running daemon, or the broker and the database of a bridge.
 
-    Exit code 0 when every device is up, 1 when one is not, the daemon has stopped or the status is stale, 3 when there
-    is none.
+    Which of the two a file tells of is seen from its content. Exit code 0: all is well. 1: a device is not up, an
+    uplink is not connected, the spool's disk is full, a bridge is without its broker or database, or the program has
+    stopped or hangs; the text says which. 3: there is no status to be read.
 
     Example:  collector status --file demo-data/status.json
     """
     from collector.clock import SystemClock
 
+    if path is None:
+        path = BRIDGE_FILE if bridge else DAEMON_FILE
     try:
         status = json.loads(path.read_text(encoding="utf-8"))
-        if "store" in status and "devices" not in status:
-            raise _BridgeStatus
         age_s = (SystemClock.now_ns() - status["ts_ns"]) / 1e9
-        stale = age_s > STALE_S
-        well = not stale and not status.get("stopped") and all(device["state"] == "up" for device in status["devices"])
-        report = [] if as_json else list(_report(status, age_s, stale))  # all of it or nothing
+        stale, well, report = _judged(status, age_s)
     except OSError as error:
-        click.echo(f"{path}: {error.strerror}: is the daemon running, with this health.status_file?", err=True)
-        raise SystemExit(CANNOT_OPEN) from None
-    except _BridgeStatus:
-        click.echo(f"{path}: written by a bridge, not by a gateway's daemon: read it as it is, it is JSON", err=True)
+        click.echo(f"{path}: {error.strerror}: {_hint(path)}", err=True)
         raise SystemExit(CANNOT_OPEN) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         click.echo(f"{path}: not a status file of this version ({type(error).__name__}: {error})", err=True)
@@ -63,21 +61,53 @@ def command(path: Path, as_json: bool) -> None:
     raise SystemExit(0 if well else DEVICE_FAULT)
 
 
+def _hint(path: Path) -> str:
+    if path == DAEMON_FILE and BRIDGE_FILE.exists():
+        return "is the daemon running? Here is a bridge: collector status --bridge"
+    return "does it run, with this health.status_file?"
+
+
+def _judged(status: dict[str, Any], age_s: float) -> tuple[bool, bool, list[Any]]:
+    """Whether the status is stale, whether all is well, and the whole text. Raises what a strange file makes it."""
+    from collector.cli import bridge_status
+
+    of_bridge = "store" in status and "devices" not in status
+    if of_bridge:
+        stale_s = max(STALE_S, STALE_INTERVALS * status.get("interval_s", 0.0))
+    else:
+        stale_s = max(STALE_S, STALE_PER_DEVICE_S * len(status["devices"]))
+    stale = age_s > stale_s
+    running = not stale and not status.get("stopped")
+    warning = ""
+    if status.get("stopped"):
+        warning = f"  [red]STOPPED {age_s:.0f} s ago, in good order[/]"
+    elif stale:
+        warning = f"  [red]STALE: {age_s:.0f} s old; the {'bridge' if of_bridge else 'daemon'} does not run or hangs[/]"
+    if of_bridge:
+        return stale, running and bridge_status.is_well(status), list(bridge_status.report(status, warning))
+    return stale, running and _is_well(status), list(_report(status, warning))
+
+
+def _is_well(status: dict[str, Any]) -> bool:
+    return (
+        all(device["state"] == "up" for device in status["devices"])
+        and all(uplink["state"] == "connected" for uplink in status["uplinks"])
+        and not status["spool"].get("disk_full")
+    )
+
+
 def _show(report: list[Any]) -> None:
-    from rich.console import Console
+    from collector.cli.terminal import console
 
-    console = Console(highlight=False)  # the colours are for what is not well
+    shown = console(highlight=False)  # the colours are for what is not well
     for part in report:
-        console.print(part)
+        shown.print(part)
 
 
-def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
+def _report(status: dict[str, Any], warning: str) -> Iterator[Any]:
     from rich.markup import escape
 
     where = f"{status['city']}/{status['site']}/{status['gateway']}"
-    warning = f"  [red]STALE: {age_s:.0f} s old; the daemon does not run or hangs[/]" if stale else ""
-    if status.get("stopped"):
-        warning = f"  [red]STOPPED {age_s:.0f} s ago, in good order[/]"
     yield f"[bold]{where}[/] up {status['uptime_s']:.0f} s, version {status['version']}{warning}"
     yield _devices(status["devices"])
     busiest = sorted(status["buses"], key=lambda b: b["load"], reverse=True)[:BUSIEST]
@@ -91,11 +121,18 @@ def _report(status: dict[str, Any], age_s: float, stale: bool) -> Iterator[Any]:
     for bus in status["buses"]:
         if bus["error"]:
             yield f"[red]bus {escape(bus['name'])}: {escape(bus['error'])}[/]"
-    for uplink in status["uplinks"]:
-        yield f"centre {escape(str(uplink['centre']))}: {escape(_uplink(uplink))}"
     spool, pipeline = status["spool"], status["pipeline"]
+    for uplink in status["uplinks"]:
+        centre = escape(str(uplink["centre"]))
+        if uplink["state"] == "connected":
+            yield f"centre {centre}: {escape(_connected(uplink))}"
+        else:
+            waiting = spool.get("pending", {}).get(uplink["centre"], spool["rows"])
+            yield f"[red]centre {centre}: {escape(_unconnected(uplink, waiting, status['ts_ns']))}[/]"
     dropped = spool["dropped_points"] or "nothing"
-    yield f"spool: {spool['rows']} rows, {spool['bytes'] / 1e6:.1f} MB waiting; dropped {dropped}"
+    yield f"spool: {counted(spool['rows'], 'row')}, {spool['bytes'] / 1e6:.1f} MB waiting; dropped {dropped}"
+    if spool.get("disk_full"):
+        yield "[red]spool: the disk is full: the oldest rows make room for new ones[/]"
     yield (
         f"readings {pipeline['readings']}, without value {pipeline['bad']}, published {pipeline['kept']}, "
         f"rows committed {pipeline['rows']}, held {pipeline['held_rows']}, last tick {1000 * pipeline['tick_s']:.1f} ms"
@@ -109,12 +146,26 @@ def _slow(unit: dict[str, Any]) -> str:
     return f"{told}: its turnaround_s seems to be {unit['turnaround_ms'] / 1000:g}: write that at the device"
 
 
-def _uplink(uplink: dict[str, Any]) -> str:
-    """State first, then what is not zero; why it was lost only while it is."""
-    state = uplink["state"]
-    hidden = {"centre", "state", "since_s", "last_error" if state == "connected" else "centre"}
-    told = [f"{key} {value}" for key, value in uplink.items() if key not in hidden and value not in ("", None, 0)]
-    return f"{state} for {uplink.get('since_s', 0):.0f} s; {', '.join(told)}"
+def _connected(uplink: dict[str, Any]) -> str:
+    return f"connected for {uplink.get('since_s', 0):.0f} s; {_counters(uplink)}"
+
+
+def _unconnected(uplink: dict[str, Any], waiting: int, ts_ns: int) -> str:
+    """Which state since when, why, and what waits for it."""
+    for_s = uplink.get("since_s", 0)
+    since = datetime.fromtimestamp(ts_ns / 1e9 - for_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    never = "" if uplink.get("connects") else ", never connected since the start"
+    why = uplink["last_error"] or f"{uplink.get('broker', 'the broker')}: no answer yet"
+    told = f"{uplink['state']} since {since} ({for_s:.0f} s{never}): {why}; {counted(waiting, 'row')} waiting"
+    return f"{told}; {_counters(uplink)}"
+
+
+def _counters(uplink: dict[str, Any]) -> str:
+    """What is not zero."""
+    hidden = {"centre", "state", "since_s", "last_error"}
+    return ", ".join(
+        f"{key} {value}" for key, value in uplink.items() if key not in hidden and value not in ("", None, 0)
+    )
 
 
 def _devices(devices: list[dict[str, Any]]) -> Any:
@@ -126,9 +177,10 @@ def _devices(devices: list[dict[str, Any]]) -> Any:
     for heading in ("age s", "rtt ms", "asked", "silent", "exc.", "bad", "skip"):
         table.add_column(heading, justify="right", overflow="fold")
     for d in devices:
-        age = "never" if d["age_s"] is None else f"{d['age_s']:.1f}"
+        never = d["age_s"] is None
+        times = ("never", "-") if never else (f"{d['age_s']:.1f}", f"{d['rtt_ms']:.1f}")
         counts = [str(d[key]) for key in ("asked", "timeouts", "exceptions", "bad_frames", "skipped")]
-        table.add_row(d["name"], d["bus"], str(d["unit"]), _state(d), age, f"{d['rtt_ms']:.1f}", *counts)
+        table.add_row(d["name"], d["bus"], str(d["unit"]), _state(d), *times, *counts)
     return table
 
 

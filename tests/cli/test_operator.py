@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import pytest
 
 from collector.demo import toml
-from tests.servers import free_port
 
 COLLECTOR = [sys.executable, "-m", "collector"]
 #: The first start compiles every kernel, on a machine that may be busy with something else.
@@ -42,7 +41,7 @@ def collector(*arguments):
 class Site:
     """The configuration of a simulated hall, impatient so that a test need not wait long."""
 
-    def __init__(self, directory, hall):
+    def __init__(self, directory, hall, broker_port):
         self.config = directory / "collector.toml"
         self.status_file = directory / "status.json"
         settings = {
@@ -51,7 +50,7 @@ class Site:
             "health": {"status_file": str(self.status_file)},
             "bus": [{**bus, "timeout_s": 0.5} if bus["name"].startswith("tcp") else bus for bus in hall["bus"]],
             "device": hall["device"],
-            "uplink": [{"centre": "away", "broker": {"url": f"mqtt://127.0.0.1:{free_port()}", "tls": "off"}}],
+            "uplink": [{"centre": "away", "broker": {"url": f"mqtt://127.0.0.1:{broker_port}", "tls": "off"}}],
         }
         self.config.write_text(toml(settings), encoding="utf-8")
 
@@ -70,11 +69,13 @@ class Site:
 
 
 @pytest.mark.slow
+@pytest.mark.servers
 @pytest.mark.timeout(240)
-def test_status_tells_by_its_exit_code_whether_every_device_answers(tmp_path):
+def test_status_tells_by_its_exit_code_whether_every_device_answers_and_the_broker_is_there(tmp_path, new_mosquitto):
+    broker = new_mosquitto().start()
     log = tmp_path / "run.log"
     with running(tmp_path / "hall.log", "simulate", "hall", "--dir", tmp_path, "--base-port", 0, "--json") as hall:
-        site = Site(tmp_path, json.loads(hall.stdout.readline()))
+        site = Site(tmp_path, json.loads(hall.stdout.readline()), broker.port)
 
         def switch(command):
             hall.stdin.write(command + "\n")
@@ -96,5 +97,11 @@ def test_status_tells_by_its_exit_code_whether_every_device_answers(tmp_path):
             site.wait_for_status(1, log)
             assert site.not_up() == ["th-2"]
             switch("th-2 ok")
+            site.wait_for_status(0, log)
+            broker.kill()
+            shown = site.wait_for_status(1, log)
+            assert "centre away: connecting since " in shown
+            assert site.not_up() == [], "the devices are well"
+            broker.start()
             site.wait_for_status(0, log)
     assert "ups-1: answers again" in log.read_text()
