@@ -4,8 +4,10 @@
 decoded, filtered, aggregated, encoded, committed with synchronous=FULL and published with QoS 1 to mosquitto. Ours
 runs as the real daemon with the real bridge behind it, which writes to VictoriaMetrics (without one: to nothing
 but a subscriber) and confirms; the plain gateways publish and are done. CPU is the daemon's user and system time.
+All three poll all devices, one after the other, in `--rounds` rounds: the machine's speed changes within minutes. Each
+figure is the median over the rounds, each ratio that of one round's neighbours.
 
-    python benchmarks/bench_gateway.py [--devices 1000] [--seconds 30] [--rss-minutes 0]
+    python benchmarks/bench_gateway.py [--devices 1000] [--seconds 20] [--rounds 5] [--rss-minutes 0]
 """
 
 import argparse
@@ -15,6 +17,7 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +31,7 @@ from collector.demo import free_port, toml
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "gateway.json"
 POINTS = 100
-PLAIN_DEVICES = 150  # what one core still manages in the per-device form
+SETTLE_S = 3.0  # after the start, before anything is measured
 
 
 def profile_text() -> str:
@@ -156,6 +159,16 @@ class Bench:
             "dropped_points": sum(after["spool"]["dropped_points"].values()),
         }
 
+    def round(self, config: Path, seconds: float) -> dict:
+        """Ours and both plain gateways, one after the other."""
+        warm = self.start_to_first_message(config)
+        time.sleep(SETTLE_S)
+        ours = {"warm_start_s": round(warm, 2), **self.measure(seconds)}
+        self.stop("daemon")
+        found = {"ours": ours, "plain_batched": self.plain(True, seconds), "plain": self.plain(False, seconds)}
+        print(*(f"{name}: {part['cpu_us_per_reading']} µs" for name, part in found.items()), sep=", ", file=sys.stderr)
+        return found
+
     def next_status(self) -> dict:
         """The daemon's next own account, just when it is written: counters and CPU time of the same moment."""
         seen = self.status_file.stat().st_mtime_ns
@@ -165,9 +178,11 @@ class Bench:
 
     def plain(self, batched: bool, seconds: float) -> dict:
         command = [sys.executable, str(ROOT / "benchmarks" / "plain_gateway.py"), "--first-port", str(self.first_port)]
-        command += ["--devices", str(min(PLAIN_DEVICES, self.devices)), "--broker-port", str(self.broker_port)]
+        command += ["--devices", str(self.devices), "--broker-port", str(self.broker_port)]
         command += ["--seconds", str(seconds), *(["--batched"] if batched else [])]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        environment = {**os.environ, "TMPDIR": str(self.directory)}  # it ends without tidying up
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        return json.loads(run.stdout)
 
     def close(self) -> None:
         for name in list(self.parts):
@@ -185,6 +200,30 @@ def wait_for(condition, seconds: float) -> None:
         if time.monotonic() > give_up:
             raise TimeoutError("a server did not come up")
         time.sleep(0.05)
+
+
+def summary(rounds: list[dict]) -> dict:
+    """Medians over the rounds; what must not happen in any of them is summed."""
+
+    def median(name: str, key: str) -> float:
+        return round(statistics.median(r[name][key] for r in rounds), 3)
+
+    def times(name: str) -> float:
+        ratios = (r[name]["cpu_us_per_reading"] / r["ours"]["cpu_us_per_reading"] for r in rounds)
+        return round(statistics.median(ratios), 1)
+
+    return {
+        "cpu_us_per_reading": median("ours", "cpu_us_per_reading"),
+        "plain_cpu_us_per_reading": median("plain", "cpu_us_per_reading"),
+        "plain_batched_cpu_us_per_reading": median("plain_batched", "cpu_us_per_reading"),
+        "times_less_than_plain": times("plain"),
+        "times_less_than_plain_batched": times("plain_batched"),
+        "warm_start_s": median("ours", "warm_start_s"),
+        "rss_mb": max(r["ours"]["rss_mb"] for r in rounds),
+        "row_bytes": median("ours", "row_bytes"),
+        **{key: sum(r["ours"][key] for r in rounds) for key in ("skipped_polls", "dropped_points")},
+        "late_cycles": {name: sum(r[name]["late_cycles"] for r in rounds) for name in ("plain_batched", "plain")},
+    }
 
 
 def growth(bench: Bench, minutes: float) -> dict:
@@ -206,7 +245,8 @@ def growth(bench: Bench, minutes: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--devices", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rss-minutes", type=float, default=0, help="then watch memory for so long")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-gateway-") as name:
@@ -217,32 +257,18 @@ def main() -> None:
             config = bench.configure()
             cold = bench.start_to_first_message(config)
             bench.stop("daemon")
-            warm = bench.start_to_first_message(config)
-            ours = bench.measure(options.seconds)
-            bench.stop("daemon")
-            batched = bench.plain(True, options.seconds)
-            per_device = bench.plain(False, options.seconds)
+            rounds = [bench.round(config, options.seconds) for _ in range(options.rounds)]
+            growing = {}
             if options.rss_minutes:
                 bench.start_to_first_message(config)
-                ours["rss_growth"] = growth(bench, options.rss_minutes)
+                growing = {"rss_growth": growth(bench, options.rss_minutes)}
                 bench.stop("daemon")
         finally:
             bench.close()
             logs = bench.directory / "daemon.log"
             print(logs.read_text()[-2000:] if logs.exists() else "", file=sys.stderr)
-    result = {
-        "devices": options.devices,
-        "points_per_device": POINTS,
-        **ours,
-        "plain_cpu_us_per_reading": per_device["cpu_us_per_reading"],
-        "plain_batched_cpu_us_per_reading": batched["cpu_us_per_reading"],
-        "times_less_than_plain": round(per_device["cpu_us_per_reading"] / ours["cpu_us_per_reading"], 1),
-        "times_less_than_plain_batched": round(batched["cpu_us_per_reading"] / ours["cpu_us_per_reading"], 1),
-        "cold_start_s": round(cold, 2),
-        "warm_start_s": round(warm, 2),
-        "plain": per_device,
-        "plain_batched": batched,
-    }
+    result = {"devices": options.devices, "points_per_device": POINTS, "cold_start_s": round(cold, 2)}
+    result |= summary(rounds) | growing | {"rounds": rounds}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

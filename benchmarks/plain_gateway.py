@@ -101,10 +101,24 @@ class PlainGateway:
             self.readings, self.late = 0, 0
             began, cpu = time.perf_counter(), time.process_time()
             await asyncio.sleep(seconds * 0.7)
-            self.result = (time.perf_counter() - began, time.process_time() - cpu)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self.report(time.perf_counter() - began, time.process_time() - cpu)
+            # pymodbus swallows a cancellation that meets a read: some of the tasks would poll on for ever.
+            os._exit(0)
+
+    def report(self, wall: float, cpu: float) -> None:
+        print(
+            json.dumps(
+                {
+                    "devices": len(self.ports),
+                    "batched": self.batched,
+                    "readings_per_s": round(self.readings / wall, 1),
+                    "late_cycles": self.late,
+                    "cpu_share": round(cpu / wall, 4),
+                    "cpu_us_per_reading": round(1e6 * cpu / max(self.readings, 1), 3),
+                }
+            ),
+            flush=True,
+        )
 
     async def device(self, number: int, port: int, mqtt: aiomqtt.Client) -> None:
         client = AsyncModbusTcpClient(self.host, port=port, timeout=3)
@@ -168,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--first-port", type=int, required=True)
-    parser.add_argument("--devices", type=int, default=150)
+    parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--broker-port", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=20)
@@ -180,19 +194,6 @@ def main() -> None:
             ports, options.host, options.points, options.batched, os.path.join(directory, "plain.db")
         )
         asyncio.run(gateway.run(options.broker_port, options.seconds))
-        wall, cpu = gateway.result
-    print(
-        json.dumps(
-            {
-                "devices": options.devices,
-                "batched": options.batched,
-                "readings_per_s": round(gateway.readings / wall, 1),
-                "late_cycles": gateway.late,
-                "cpu_share": round(cpu / wall, 4),
-                "cpu_us_per_reading": round(1e6 * cpu / max(gateway.readings, 1), 3),
-            }
-        )
-    )
 
 
 main()

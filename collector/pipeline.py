@@ -10,6 +10,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from collector.aggregate import Aggregate
 from collector.clock import Clock, is_sane
 from collector.decode import Decode
@@ -145,11 +147,13 @@ class Pipeline:
         rows = self._encode(samples, keep, windows, self._next_seq)
         for category, body, points in notes:
             rows.append(self._encode.row(self._next_seq + len(rows), category, now_ns, points, body))
-        usable = int(((samples.quality == Quality.GOOD) | (samples.quality == Quality.CLOCK_UNSURE)).sum())
+        usable = int(
+            np.count_nonzero(samples.quality == Quality.GOOD) + np.count_nonzero(samples.quality == Quality.CLOCK_UNSURE)
+        )
         self.counts.records += len(raw)
         self.counts.readings += usable
         self.counts.bad += len(samples) - usable
-        self.counts.kept += int(keep.sum())
+        self.counts.kept += int(np.count_nonzero(keep))
         self._store(rows)
 
     def _store(self, rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from collector.kernels._jit import inlined, kernel, libc
 
 #: Requests or answers per call: the caller reads the clock in between, so that no time is off by a millisecond.
-CHUNK = 64
+CHUNK = 128
 #: Longest Modbus TCP frame (260 bytes) and some of what may follow it.
 SPILL_BYTES = 300
 #: Columns of `lanes`: descriptor (-1: not ours), read in flight (-1: none), first of its reads, last transaction id.
@@ -27,8 +27,9 @@ DUE, INTERVAL, PATIENCE, READ_TIME_COLUMNS = 0, 1, 2, 3
 QUESTION_BYTES, HEAD_BYTES, FRAME_BYTES = 12, 9, 24
 #: Columns of `units`.
 ASKED, ANSWERED, LAST_NS, SKIPPED, UNIT_COLUMNS = 0, 1, 2, 3, 4
-#: Places of `intake`, see collector.poll.intake.
+#: Places of `intake`, the state of collector.poll.intake: bytes and records in it, bytes that still fit, counters.
 FILL, RECORDS, ROOM, ACCEPTED, DROPPED, INTAKE_PLACES = 0, 1, 2, 3, 4, 5
+#: What a record counts for beside its bytes (its number, place, time and outcome): a flood of failures is bounded too.
 RECORD_BYTES = 32
 #: Columns of `odd`: whose, what happened, and its number.
 WHO, WHAT, NUMBER, ODD_COLUMNS = 0, 1, 2, 3

@@ -2,13 +2,10 @@
 
 import numpy as np
 
+from collector.kernels.express import ACCEPTED, DROPPED, FILL, INTAKE_PLACES, RECORD_BYTES, RECORDS, ROOM
 from collector.types import Outcome, RawBatch
 
-#: What a record counts for beside its bytes (its number, place, time and outcome): a flood of failures is bounded too.
-RECORD_BYTES = 32
 OK = int(Outcome.OK)
-#: Places of `Intake.state`, which the express kernels share.
-FILL, RECORDS, ROOM, ACCEPTED, DROPPED, PLACES = 0, 1, 2, 3, 4, 5
 
 
 class Image:
@@ -39,7 +36,7 @@ class Intake:
         self._capacity = capacity
         self.image = Image(capacity)
         self._spare = Image(capacity)
-        self.state = np.zeros(PLACES, np.int64)
+        self.state = np.zeros(INTAKE_PLACES, np.int64)
         self.state[ROOM] = capacity
         self._state = self.state.data
 

@@ -24,7 +24,7 @@ from collector.types import Row
 log = logging.getLogger(__name__)
 
 #: How often due dates are looked at when nothing happens, seconds.
-TICK_S = 0.25
+TICK_S = 1.0
 STATUS_S = 60.0
 
 
