@@ -112,6 +112,16 @@ def scaled(x: float, mul: float, add: float, div: float, exponent: int) -> float
 
 
 @inlined
+def published(known: bool, y: float, low: float, high: float, power: float, good: int) -> tuple[float, int]:
+    """Value and quality of a sample: `y` where it is known and lies in its range, else why there is none."""
+    if not known:
+        return np.nan, NOT_AVAILABLE
+    if y >= low and y <= high and abs(y) * power < EXACT:
+        return y, good
+    return np.nan, OUT_OF_RANGE
+
+
+@inlined
 def run(
     begin: int,
     end: int,
@@ -178,17 +188,10 @@ def compute(
     i = u64(base) + u64(program[WHICH])
     value[i] = np.nan
     quality[i] = worst_of(program[BEGIN], program[END], operations, base, quality, good)
-    if quality[i] != 0:
-        return
-    x = np.float64(run(program[BEGIN], program[END], operations, constants, base, value, stack))
-    y = (x * scale[MUL] + scale[ADD]) / scale[DIV]
-    if not np.isfinite(x):
-        quality[i] = NOT_AVAILABLE
-    elif y >= scale[LOW] and y <= scale[HIGH] and abs(y) * scale[POWER] < EXACT:
-        value[i] = y
-        quality[i] = good
-    else:
-        quality[i] = OUT_OF_RANGE
+    if quality[i] == 0:
+        x = np.float64(run(program[BEGIN], program[END], operations, constants, base, value, stack))
+        y = (x * scale[MUL] + scale[ADD]) / scale[DIV]
+        value[i], quality[i] = published(np.isfinite(x), y, scale[LOW], scale[HIGH], scale[POWER], good)
 
 
 @kernel(
@@ -257,21 +260,12 @@ def decode(
             mul, add, div = scales[form, MUL], scales[form, ADD], scales[form, DIV]
             low, high, power = scales[form, LOW], scales[form, HIGH], scales[form, POWER]
             if layouts[form, RARE] == u64(0):
-                # A branch is foreseen here, for nearly all values are good; choosing by masks takes twice as long.
                 while m < run_end:
                     raw = in_order(word_at(image, u64(base) + u64(members[m, AT])), turn, registers, bytes_)
                     raw = u64(raw << left) >> right
                     x = number(raw, sign, kind)
-                    y = (x * mul + add) / div
-                    if not np.isfinite(x) or raw - pattern < patterns:
-                        value[i] = np.nan
-                        quality[i] = NOT_AVAILABLE
-                    elif y >= low and y <= high and abs(y) * power < EXACT:
-                        value[i] = y
-                        quality[i] = good
-                    else:
-                        value[i] = np.nan
-                        quality[i] = OUT_OF_RANGE
+                    known = np.isfinite(x) and raw - pattern >= patterns
+                    value[i], quality[i] = published(known, (x * mul + add) / div, low, high, power, good)
                     m += u64(1)
                     i += u64(1)
                 continue
@@ -291,15 +285,7 @@ def decode(
                     y = scaled(x, mul, add, div, int(exponent))
                 if layouts[form, QUADRANTS] != u64(0) and abs(y) > 1.0 and abs(y) <= 2.0:
                     y = np.copysign(2.0 - abs(y), y)
-                if not there or not np.isfinite(x):
-                    value[i] = np.nan
-                    quality[i] = NOT_AVAILABLE
-                elif y >= low and y <= high and abs(y) * power < EXACT:
-                    value[i] = y
-                    quality[i] = good
-                else:
-                    value[i] = np.nan
-                    quality[i] = OUT_OF_RANGE
+                value[i], quality[i] = published(there and np.isfinite(x), y, low, high, power, good)
                 m += u64(1)
                 i += u64(1)
         for d in range(u64(first_computed[b]), u64(first_computed[b + 1])):

@@ -34,7 +34,6 @@ u8 = np.uint8
 POWERS = np.array([10.0**k for k in range(16)])
 INTEGER_POWERS = np.array([10**k for k in range(20)], np.uint64)
 TO_8, TO_16 = u64(10**8), u64(10**16)
-NEVER_NS = 2**63 - 1
 
 COMMA, BLANK, NEWLINE, MINUS, DOT, LETTER_I = u8(44), u8(32), u8(10), u8(45), u8(46), u8(105)
 
@@ -248,25 +247,18 @@ def write(
     line of a single field may be longer. Stops at a line's end when `out` has less than `reserve` bytes left or `rows`
     is full. Returns the number of the first field not written and the number of rows.
     """
-    i = begin
-    filled = 0
+    i, filled = begin, 0
     to = line = row = u64(0)
     line_points = row_points = 0
-    row_ns = NEVER_NS
-    series = category = 0
-    stamp = 0
+    row_ns = stamp = series = category = 0
     while True:
         over = i == len(order)
         f = u64(order[0 if over else i])
         p = u64(point[f])
         form = u64(form_of[p]) * u64(PARTS) + u64(part[f])
         size = u64(forms[form, TEXT_BYTES])
-        if line_points > 0 and (
-            over
-            or series_of[p] != series
-            or ts_ns[f] != stamp
-            or to - line + size + u64(FIELD_BYTES + STAMP_BYTES) > u64(limit)
-        ):
+        too_long = to - line + size + u64(FIELD_BYTES + STAMP_BYTES) > u64(limit)
+        if line_points > 0 and (over or series_of[p] != series or ts_ns[f] != stamp or too_long):
             out[to] = BLANK
             to = put_number(stamp, u64(0), out, to + u64(1))
             out[to] = NEWLINE
@@ -275,9 +267,8 @@ def write(
                 filled = put_row(rows, filled, int(line), row_points, row_ns, category)
                 row = line
                 row_points = 0
-                row_ns = NEVER_NS
+            row_ns = min(row_ns, stamp) if row_points > 0 else stamp
             row_points += line_points
-            row_ns = min(row_ns, stamp)
             line_points = 0
             line = to
         if line_points == 0:
@@ -286,7 +277,6 @@ def write(
                 filled = put_row(rows, filled, int(line), row_points, row_ns, category)
                 row = line
                 row_points = 0
-                row_ns = NEVER_NS
             if over or full:
                 return i, filled
             series = int(series_of[p])
