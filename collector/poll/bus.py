@@ -5,20 +5,15 @@ of a read that fails is the agenda's affair.
 """
 
 import logging
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from collector.clock import Clock
 from collector.poll.agenda import Agenda
-from collector.poll.express import Express
-from collector.poll.intake import Intake
 from collector.poll.listening import Listening
-from collector.poll.plan import BusPlan, LinkFactory
+from collector.poll.plan import BusPlan
 from collector.poll.probing import probe_timeout_s
 from collector.poll.schedule import NEVER, Read
-from collector.poll.unit import Breaker, Standing, Unit
-from collector.types import BlockSpec, Outcome
+from collector.poll.surroundings import Surroundings
+from collector.poll.unit import Standing, Unit
+from collector.types import Outcome
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError
 from drivers.modbus.link_tcp import TcpLink
@@ -34,28 +29,6 @@ REOPEN_PORT_MAX_S = 4.0
 ENROL_EVERY_S = 1.0
 #: Weight of a new round trip in the running mean.
 RTT_WEIGHT = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all buses of a gateway share.
-
-    `deadlines` and `wakes` have one place per bus and are what the sweep looks at: when the answer in flight is
-    overdue, and when there is something to do. `next_sweep[0]` is when it looks next; `sweep_at` brings that forward.
-    """
-
-    blocks: Sequence[BlockSpec]
-    split: Callable[[int], list[int]]  #: takes a refused block apart; numbers of the parts, none if it cannot be
-    links: LinkFactory
-    intake: Intake
-    clock: Clock
-    breaker: Breaker
-    jitter: Callable[[], float]  #: 0 to 1
-    deadlines: "array[float]"
-    wakes: "array[float]"
-    next_sweep: "array[float]"
-    sweep_at: Callable[[float], None]
-    express: Express
 
 
 class Bus:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from collector.clock import Clock
-from collector.poll.bus import Bus, Surroundings
+from collector.poll.bus import Bus
 from collector.poll.express import Express
 from collector.poll.intake import Intake
 from collector.poll.plan import LinkFactory, Plan
 from collector.poll.schedule import NEVER
+from collector.poll.surroundings import Surroundings
 from collector.poll.unit import Breaker
 
 #: Two sweeps are at least this far apart: what comes due in between goes together. Answers are served when they
