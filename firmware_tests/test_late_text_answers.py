@@ -1,20 +1,15 @@
 """A late answer of a text protocol is never the answer to another question, not even to the same one asked again."""
 
 import asyncio
-import os
 import random
 import struct
-import tty
-from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from drivers.errors import NoAnswer
 from drivers.profile import load_profile
-from drivers.session import Session
 from drivers.text.exchange import TextExchange
+from firmware_tests.slow_port import values_read
 from firmware_tests.virtual_text_line import (
     CHARACTER_S,
     GAP_S,
@@ -77,62 +72,33 @@ def test_without_the_checksums_noise_on_the_line_gives_wrong_values():
     assert run(a_line(), Trusting(), 2_000, seed=1)["wrong"] > 0
 
 
-@contextmanager
-def slow_units(speech, random_, delays):
-    """A pseudo-terminal with units that answer each after its own time, in two pieces; yields port and questions."""
-    loop = asyncio.get_running_loop()
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    questions = []
-
-    def readable():
-        for question in os.read(master, 512).split(b"\r")[:-1]:
-            questions.append(question)
-            delay, answer = random_.choice(delays), speech.answer(int(question[3:5]), len(questions))
-            cut = random_.randrange(len(answer))
-            echo = question + b"\r" if random_.random() < 0.2 else b""
-            loop.call_later(delay, os.write, master, echo + answer[:cut])
-            loop.call_later(delay + random_.choice((0, 0.002)), os.write, master, answer[cut:])
-
-    loop.add_reader(master, readable)
-    try:
-        yield os.ttyname(slave), questions
-    finally:
-        loop.remove_reader(master)
-        os.close(slave)
-        # answers that are still to be written find a descriptor that nobody reads
-        loop.call_later(0.2, os.close, master)
-
-
-async def values_read(late_s, timings):
-    """Read through a real port with a short deadline, up to the first wrong value; what came of it."""
-    random_, speech, seen = random.Random(3), Ydt(), Counter()
+def values_read_by(late_s, timings):
+    """The value tells which question was answered: right is only the newest."""
+    echo, speech, questions = random.Random(4), Ydt(), []
     profile = load_profile("generic/ydn23_ac_panel")
     eager = profile.model_copy(update={"limits": profile.limits.model_copy(update={"gap_s": 0.001})})
-    with slow_units(speech, random_, [0.0, 0.002, 0.01, 0.03, 0.05, 0.07]) as (path, questions):
-        url = f"serial://{path}?baud=115200"
-        async with await Session.open(url, timeout_s=0.02, late_s=late_s, profile=eager) as session:
-            for _ in range(timings):
-                try:
-                    data = await session.read(speech.command(random_.choice(UNITS), random_.choice(("00", "01"))))
-                except NoAnswer:
-                    seen["expired"] += 1
-                    continue
-                right = struct.unpack(">d", data)[0] == len(questions)
-                seen["right" if right else "wrong"] += 1
-                if not right:
-                    break
-            seen["late"] = session.late
-        await asyncio.sleep(0.3)  # the pseudo-terminal is closed by now
-    return seen
+
+    def answers(data):
+        for question in data.split(b"\r")[:-1]:
+            questions.append(question)
+            heard_of_us = question + b"\r" if echo.random() < 0.2 else b""
+            yield heard_of_us + speech.answer(int(question[3:5]), len(questions))
+
+    def question(random_):
+        return speech.command(random_.choice(UNITS), random_.choice(("00", "01")))
+
+    def is_right(asked, data):
+        return struct.unpack(">d", data)[0] == len(questions)
+
+    return asyncio.run(values_read(answers, question, is_right, timings, late_s, profile=eager))
 
 
 def test_60_timings_on_a_real_port_give_no_wrong_value():
-    seen = asyncio.run(values_read(late_s=0.3, timings=60))
+    seen = values_read_by(late_s=0.3, timings=60)
     assert seen["wrong"] == 0
     assert seen["right"] > 10
     assert seen["late"] > 6
 
 
 def test_without_the_quarantine_a_real_port_gives_wrong_values():
-    assert asyncio.run(values_read(late_s=0.0, timings=300))["wrong"] > 0
+    assert values_read_by(late_s=0.0, timings=300)["wrong"] > 0
