@@ -226,7 +226,7 @@ def _nameless_speakers(inventory: Inventory, bus: BusPlan) -> list[str]:
     found = []
     for unit in bus.units:
         commands = [inventory.blocks[number].command for number in unit.blocks]
-        if any(isinstance(c, Command) and not c.question and not c.names_unit for c in commands):
+        if any(isinstance(c, Command) and c.unasked and not c.names_unit for c in commands):
             found.append(unit.device)
     return found
 

@@ -179,7 +179,7 @@ def _texts(report: Report, profile: TextProfile) -> dict[str, str]:
 
 def listens(question: Question) -> bool:
     """Whether nothing is asked: the device says it by itself."""
-    return isinstance(question, Command) and not question.question
+    return isinstance(question, Command) and question.unasked
 
 
 def _useless(report: Report) -> bool:

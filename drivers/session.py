@@ -130,7 +130,7 @@ class Session:
 
         ValueError when `question` cannot be expressed on the wire.
         """
-        if isinstance(question, Command) and not question.question:
+        if isinstance(question, Command) and question.unasked:
             return await self._hear(question)
         while (wait_s := self._link.ready_at(question.unit) - self._loop.time()) > 0:
             await asyncio.sleep(min(wait_s, LOOK_AGAIN_S))

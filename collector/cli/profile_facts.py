@@ -117,9 +117,9 @@ def questions(profile: "AnyProfile") -> list[str]:
         return []
     asked = [profile.ask(command.name, 1) for command in profile.command]
     return [
-        f"{each.name} asks unit 1: {show(each.question)}"
-        if each.question
-        else f"{each.name} is not asked: the device sends it by itself; it holds for {each.patience_s:g} s"
+        f"{each.name} is not asked: the device sends it by itself; it holds for {each.patience_s:g} s"
+        if each.unasked
+        else f"{each.name} asks unit 1: {show(each.question)}"
         for each in asked
     ]
 

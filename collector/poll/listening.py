@@ -49,7 +49,7 @@ class Listening:
 
     def add(self, number: int, question: Question | None, unit: Unit) -> bool:
         """Listen for block `number` if its question has nothing to send; False: it must be asked."""
-        if not isinstance(question, Command) or question.question:
+        if not isinstance(question, Command) or not question.unasked:
             return False
         self._ears[question] = _Ear(number, unit, question.patience_s, self._clock.mono())
         return True

@@ -29,5 +29,10 @@ class Command:
     #: whether the begin of such a frame can be told from the middle of one
     marked: bool = field(default=False, compare=False, repr=False)
 
+    @property
+    def unasked(self) -> bool:
+        """Whether there is nothing to send: the unit says it by itself."""
+        return not self.question
+
     def __str__(self) -> str:
         return self.name

@@ -16,7 +16,7 @@ from drivers.plan import plan, plan_any, split, tcp_cost
 from drivers.profile import parse_profile
 from tests.drivers.test_formula import formulas
 from tests.drivers.test_plan import FAST, SLOW, check_cover, costs, maps
-from tests.maps import a_derived, a_point, a_profile, untimed
+from tests.maps import HEAD, a_derived, a_point, a_profile, untimed
 
 A, B, C = (a_point(k, "s16", name=name, scale=0.1, invalid=(0x8000,)) for k, name in enumerate("abc"))
 SUM = a_derived("total", "a + b + c", unit="kW", decimals=1)
@@ -197,47 +197,28 @@ def test_the_kernel_computes_the_same_as_the_reference(text, data, keys):
         assert samples.value[at] == float(expected.value)
 
 
-Q1 = """schema = 1
-protocol = "megatec"
-[device]
-vendor = "Acme"
-model = "U1"
-category = "ups"
-source = "a test"
-evidence = "doubtful"
-[[command]]
-name = "Q1"
-[[command]]
-name = "F"
-[[point]]
-name = "input_voltage"
-command = "Q1"
-field = "input_voltage"
-unit = "V"
-range = [0, 500]
-[[point]]
-name = "output_voltage"
-command = "Q1"
-field = "output_voltage"
-unit = "V"
-range = [0, 500]
-[[point]]
-name = "rated_voltage"
-command = "F"
-field = "rated_voltage"
-unit = "V"
-range = [0, 500]
-[[derived]]
-name = "boost"
-derive = "output_voltage - input_voltage"
-unit = "V"
-decimals = 1
-range = [-500, 500]
-"""
+def text_points(command, *names):
+    """Points of a text protocol, each called after its field."""
+    keys = f'command = "{command}"\nunit = "V"\nrange = [0, 500]\n'
+    return "".join(f'[[point]]\nname = "{name}"\nfield = "{name}"\n{keys}' for name in names)
 
 
-def test_text_protocols_derive_from_the_values_of_one_command():
-    profile = parse_profile(Q1)
+@pytest.fixture
+def a_ups():
+    """The text of a UPS's profile, with one point computed by this formula from what two commands tell."""
+
+    def written(formula):
+        head = HEAD.replace("schema = 1", 'schema = 1\nprotocol = "megatec"')
+        commands = '[[command]]\nname = "Q1"\n[[command]]\nname = "F"\n'
+        points = text_points("Q1", "input_voltage", "output_voltage") + text_points("F", "rated_voltage")
+        computed = f'name = "boost"\nderive = "{formula}"\nunit = "V"\ndecimals = 1\nrange = [-500, 500]\n'
+        return f"{head}{commands}{points}[[derived]]\n{computed}"
+
+    return written
+
+
+def test_text_protocols_derive_from_the_values_of_one_command(a_ups):
+    profile = parse_profile(a_ups("output_voltage - input_voltage"))
     block = plan_any(profile, 1.0, FAST)[0]
     ((mine,), _) = placed(profile, plan_any(profile, 1.0, FAST))
     data = profile.ask("Q1", 1).read(b"(226.0 195.0 230.5 014 49.0 27.5 30.0 00001000\r")
@@ -257,6 +238,6 @@ def test_text_protocols_derive_from_the_values_of_one_command():
     assert plan_any(profile, 1.0, FAST, ["boost", "input_voltage", "output_voltage"])[0].points == block.points
 
 
-def test_values_of_two_commands_cannot_be_computed_with():
+def test_values_of_two_commands_cannot_be_computed_with(a_ups):
     with pytest.raises(ProfileError, match="in the answers of several commands"):
-        parse_profile(Q1.replace("- input_voltage", "- rated_voltage"))
+        parse_profile(a_ups("output_voltage - rated_voltage"))
