@@ -148,7 +148,8 @@ class Pipeline:
         for category, body, points in notes:
             rows.append(self._encode.row(self._next_seq + len(rows), category, now_ns, points, body))
         usable = int(
-            np.count_nonzero(samples.quality == Quality.GOOD) + np.count_nonzero(samples.quality == Quality.CLOCK_UNSURE)
+            np.count_nonzero(samples.quality == Quality.GOOD)
+            + np.count_nonzero(samples.quality == Quality.CLOCK_UNSURE)
         )
         self.counts.records += len(raw)
         self.counts.readings += usable

@@ -54,7 +54,11 @@ seed_option = click.option("--seed", type=int, default=1, show_default=True, hel
 @click.argument("profile")
 @click.option("--listen", metavar="URL", help="tcp://HOST:PORT; rtu+tcp:// or raw+tcp:// for a serial server.")
 @click.option("--pty", type=click.Path(path_type=Path), help="Path of the link to the simulated serial port.")
-@click.option("--baud", type=click.IntRange(300, 921600), help="Pace the serial port like a line of this speed.")
+@click.option(
+    "--baud",
+    type=click.IntRange(300, 921600),
+    help="Speed of the serial port: it is paced so, and with another one garbled.",
+)
 @click.option("--unit", type=click.IntRange(0, 254), default=1, show_default=True)
 @click.option("--name", help="Name of the device; the profile's own unless given.")
 @click.option("--profiles", multiple=True, type=click.Path(path_type=Path), help="More directories with profiles.")

@@ -12,6 +12,7 @@ from drivers.simulators.bus_text import TextBus
 from drivers.simulators.serial_bus import SerialBus
 from drivers.simulators.text_device import TextUnit
 from drivers.simulators.unit import Unit
+from drivers.simulators.wrong_speed import heard, speed_of
 
 #: Bytes queued for a client that does not read; more is lost, as behind a serial server whose buffer is full.
 _MAX_QUEUED = 4096
@@ -33,7 +34,8 @@ def bus_of(units: Units, write: Callable[[bytes], None], reset: Callable[[], Non
 class PtyLine:
     """A serial bus on a pseudo-terminal that is opened through the symbolic link `path`, like a serial port.
 
-    Bytes that nobody reads are lost and counted in `overruns`, as on a real line.
+    Bytes that nobody reads are lost and counted in `overruns`, as on a real line. With a `baud`, a client that has
+    set another speed hears garbage and is not understood; a pseudo-terminal knows no parity, so any is right.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class PtyLine:
     ) -> None:
         self.path = path
         self.overruns = 0
+        self._baud = baud
         self.bus = bus_of(units, self._write, self.replug, baud=baud, turnaround_s=turnaround_s, seed=seed)
         self._loop = asyncio.get_running_loop()
         self._master = -1
@@ -95,11 +98,20 @@ class PtyLine:
             data = os.read(self._master, 4096)
         except BlockingIOError:
             return
-        self.bus.feed(data)
+        speed = self._other_speed()
+        self.bus.feed(heard(data, speed, self._baud) if speed and self._baud else data)
+
+    def _other_speed(self) -> int:
+        """The client's, if it is not ours; else 0."""
+        speed = speed_of(self._master) if self._baud else 0
+        return 0 if speed == self._baud else speed
 
     def _write(self, data: bytes) -> None:
         if self._master < 0:
             return
+        speed = self._other_speed()
+        if speed and self._baud:
+            data = heard(data, self._baud, speed)
         try:
             sent = os.write(self._master, data)
         except BlockingIOError:

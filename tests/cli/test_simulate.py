@@ -164,3 +164,19 @@ def test_a_port_in_use_is_exit_code_3():
         assert "in use" in output
 
     asyncio.run(scenario())
+
+
+def test_a_wrong_speed_can_be_rehearsed_with_probe(tmp_path):
+    port = tmp_path / "ttySIM"
+    with simulate("eastron/sdm630", "--pty", port, "--baud", 9600):
+
+        def probe(baud):
+            url = f"serial://{port}?baud={baud}&parity=N"
+            command = [COLLECTOR, "probe", url, "--profile", "eastron/sdm630", "--count", "1", "--timeout", "0.5"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+        wrong, right = probe(4800), probe(9600)
+    assert wrong.returncode == 1
+    assert "Present    no answer" in wrong.stdout
+    assert "baud" in wrong.stdout, "what to try"
+    assert right.returncode == 0, right.stdout + right.stderr

@@ -8,6 +8,7 @@ import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusIOException
 from pymodbus.framer import FramerRTU, FramerType
 
 from drivers.simulators.bus_rtu import RtuBus
@@ -205,6 +206,49 @@ def test_pymodbus_reads_two_units_through_the_pty(tmp_path):
             told = await client.read_device_information(read_code=1, object_id=0, device_id=1)
             assert told.information[0] == b"Acme"
             client.close()
+
+    asyncio.run(scenario())
+
+
+async def asked_at(line, baud, wait_s):
+    """What the unit says to a client of this speed: its registers, None for silence."""
+    client = AsyncModbusSerialClient(str(line.path), baudrate=baud, timeout=wait_s, retries=0)
+    assert await client.connect()
+    try:
+        return (await client.read_holding_registers(3, count=4, device_id=1)).registers
+    except ModbusIOException:
+        return None
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("wrong", [2400, 4800, 19200, 115200])
+def test_a_client_of_another_speed_than_the_ports_gets_no_answer_and_then_one_at_the_right_speed(tmp_path, wrong):
+    async def scenario():
+        async with pty(tmp_path, {1: unit()}, baud=9600) as line:
+            assert await asked_at(line, wrong, QUIET_S) is None
+            assert await asked_at(line, 9600, PATIENCE_S) == WORDS[3:7]
+
+    asyncio.run(scenario())
+
+
+def test_a_port_without_a_speed_of_its_own_understands_every_client(tmp_path):
+    async def scenario():
+        async with pty(tmp_path, {1: unit()}) as line:
+            for baud in (1200, 115200):
+                assert await asked_at(line, baud, PATIENCE_S) == WORDS[3:7]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_unit_says_is_garbage_at_another_speed(tmp_path):
+    async def scenario():
+        async with pty(tmp_path, {1: unit()}, baud=9600) as line:
+            with serial.Serial(str(line.path), 2400, timeout=0) as port:
+                line._write(b"123456789")
+                await asyncio.sleep(0.01)
+                found = port.read(100)
+                assert 0 < len(found) < 9
 
     asyncio.run(scenario())
 
