@@ -19,8 +19,9 @@ from collector.encode import Encode
 from collector.errors import SpoolError
 from collector.filter import Filter
 from collector.inventory import Inventory
+from collector.kernels.express import RECORD_BYTES
 from collector.poll import LinkFactory, Poller
-from collector.poll.intake import RECORD_BYTES, Intake
+from collector.poll.intake import Intake
 from collector.poll.unit import Breaker
 from collector.settings import Settings
 from collector.spool import Spool
