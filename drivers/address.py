@@ -6,6 +6,10 @@ serial:///dev/ttyUSB0?baud=9600&parity=N&stop=1    Modbus RTU or a text protocol
                                                    the control lines, from which some interfaces take their power
 rtu+tcp://HOST:PORT[?baud=9600]                    Modbus RTU through a serial server; baud of the line behind it
 raw+tcp://HOST:PORT[?baud=9600]                    a text protocol through a serial server
+udp://HOST[:PORT][?baud=9600]                      Modbus over UDP; port 502 unless given
+ascii+serial:///dev/ttyUSB0?baud=9600&parity=E&stop=1&data=7
+                                                   Modbus ASCII on a serial port; 7E1 unless given
+ascii+tcp://HOST:PORT[?baud=9600]                  Modbus ASCII through a serial server
 tls+tcp://HOST[:PORT]?ca=FILE&certificate=FILE&key=FILE[&name=NAME]
                                                    Modbus/TCP Security; port 802 unless given; see `Tls`
 
@@ -22,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from drivers.address_settings import BAUD_OF_KIND, TLS_KEYS, Kind, Rs485, Tls, line_settings
+from drivers.address_settings import BAUD_OF_KIND, PORT_KINDS, TLS_KEYS, Kind, Rs485, Tls, line_settings
 from drivers.errors import Mistake, ProfileError
 
 if TYPE_CHECKING:
@@ -37,9 +41,16 @@ _KIND_OF_SCHEME: dict[str, Kind] = {
     "serial": "rtu",
     "rtu+tcp": "rtu+tcp",
     "raw+tcp": "raw+tcp",
+    "udp": "udp",
+    "ascii+serial": "ascii+serial",
+    "ascii+tcp": "ascii+tcp",
     "tls+tcp": "tls+tcp",
 }
 _EXAMPLES = "write tcp://192.0.2.7:502, serial:///dev/ttyUSB0?baud=9600&parity=N or rtu+tcp://192.0.2.7:4001"
+
+
+#: Schemes of other programs, and ours.
+_MEANT = {"rtu": "serial", "ascii": "ascii+serial", "modbus": "tcp", "tls": "tls+tcp", "mbaps": "tls+tcp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class TextLine:
 
 @dataclass(frozen=True, slots=True)
 class BusAddress:
-    """Where a bus is. `path` and the line settings for rtu, `host` and `port` for all others, `tls` for tls+tcp.
+    """Where a bus is. `path` and the line settings of a port, `host` and `port` for all others, `tls` for tls+tcp.
 
     `baud` is that of the serial line, also of one behind a gateway or serial server; 0: no line is known of.
     """
@@ -76,13 +87,14 @@ class BusAddress:
 
     def __str__(self) -> str:
         """The canonical form: equal buses have equal strings, and `parse_bus` reads it back."""
-        if self.kind == "rtu":
-            more = "" if self.data_bits == 8 else f"&data={self.data_bits}"
+        if self.is_port:
+            scheme = "serial" if self.kind == "rtu" else self.kind
+            more = "" if self.data_bits == 8 and self.kind == "rtu" else f"&data={self.data_bits}"
             for name, level in (("dtr", self.dtr), ("rts", self.rts)):
                 more += "" if level is None else f"&{name}={level:d}"
             more += f"&pause_ms={self.pause_ms}" if self.pause_ms else ""
             more += str(self.rs485 or "")
-            return f"serial://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{more}"
+            return f"{scheme}://{self.path}?baud={self.baud}&parity={self.parity}&stop={self.stop_bits}{more}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         settings = {} if self.baud == BAUD_OF_KIND[self.kind] else {"baud": str(self.baud)}
         settings |= {"pause_ms": str(self.pause_ms)} if self.pause_ms else {}
@@ -95,7 +107,17 @@ class BusAddress:
     @property
     def is_serial(self) -> bool:
         """Whether units are asked as on a serial line, by whatever way: no transaction ids, numbers up to 247."""
-        return self.kind not in ("tcp", "tls+tcp")
+        return self.kind not in ("tcp", "udp", "tls+tcp")
+
+    @property
+    def is_port(self) -> bool:
+        """Whether it is a serial port of this machine."""
+        return self.kind in PORT_KINDS
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether Modbus ASCII is spoken."""
+        return self.kind in ("ascii+serial", "ascii+tcp")
 
     @property
     def place(self) -> str:
@@ -137,7 +159,7 @@ def parse_bus(url: str) -> BusAddress:
         findings.append(("user", "a field bus has no user or password", "remove everything up to the @"))
     if parts.fragment:
         findings.append(("address", f"#{parts.fragment} means nothing here", "remove it"))
-    if kind == "rtu":
+    if kind in PORT_KINDS:
         path, host, port = _path(parts, findings), "", 0
     else:
         path, (host, port) = "", _host_and_port(parts, kind, findings)
@@ -167,9 +189,13 @@ def speaking(address: BusAddress, profiles: Sequence["AnyProfile"]) -> BusAddres
             reason = "not Modbus" if profiles else "and no device's profile says which"
             raise ProfileError(subject, [("scheme", f"raw+tcp carries text protocols, {reason}", hint)])
         return address
-    if address.kind in ("tcp", "rtu+tcp", "tls+tcp"):
+    if address.kind not in ("rtu", "raw+tcp"):
         hint = f"write raw+tcp://{address.place} if a serial server is there, or serial:///dev/..."
-        raise ProfileError(subject, [("scheme", f"{address.kind} carries Modbus, not {protocol}", hint)])
+        if address.is_port:
+            hint = f"write serial://{address.path}: the profile says what is spoken there"
+        raise ProfileError(
+            subject, [("scheme", f"{address.kind} carries Modbus{' ASCII' * address.is_ascii}, not {protocol}", hint)]
+        )
     limits = [profile.limits for profile in profiles]
     if address.kind == "rtu":  # what the one who knows the cable wrote goes before what is usual for the device
         dtr = [address.dtr, *(each.dtr for each in limits)]
@@ -186,19 +212,18 @@ def _given(level: bool | None) -> bool:
 def _scheme_hint(url: str, scheme: str) -> str:
     if url.startswith("/dev/"):
         return f"write serial://{url}"
-    close = difflib.get_close_matches(scheme, [*_KIND_OF_SCHEME, "rtu", "modbus", "tls", "mbaps"], n=1)
+    close = difflib.get_close_matches(scheme, [*_KIND_OF_SCHEME, *_MEANT], n=1)
     if close:
-        meant = {"rtu": "serial", "modbus": "tcp", "tls": "tls+tcp", "mbaps": "tls+tcp"}.get(close[0], close[0])
-        return f"did you mean {meant}://? {_EXAMPLES}"
+        return f"did you mean {_MEANT.get(close[0], close[0])}://? {_EXAMPLES}"
     return _EXAMPLES
 
 
 def _path(parts: SplitResult, findings: list[Mistake]) -> str:
     if parts.netloc:
-        hint = f"three slashes: serial:///{parts.netloc}{parts.path}"
+        hint = f"three slashes: {parts.scheme}:///{parts.netloc}{parts.path}"
         findings.append(("path", "a serial port has a path, not a host", hint))
     elif not parts.path.strip("/"):
-        findings.append(("path", "no serial port given", "write serial:///dev/ttyUSB0"))
+        findings.append(("path", "no serial port given", f"write {parts.scheme}:///dev/ttyUSB0"))
     return parts.path
 
 
@@ -212,7 +237,7 @@ def _host_and_port(parts: SplitResult, kind: Kind, findings: list[Mistake]) -> t
     except ValueError:
         port = -1
     if port is None:
-        if kind in ("rtu+tcp", "raw+tcp"):
+        if kind in ("rtu+tcp", "raw+tcp", "ascii+tcp"):
             hint = "the serial server's manual names it, often 4001, 4196 or 8899"
             findings.append(("port", f"no port given; {kind} has no default", hint))
         port = SECURE_PORT if kind == "tls+tcp" else MODBUS_PORT

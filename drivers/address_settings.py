@@ -7,20 +7,37 @@ from urllib.parse import parse_qsl
 
 from drivers.errors import Mistake
 
-Kind = Literal["tcp", "rtu", "rtu+tcp", "raw+tcp", "tls+tcp"]
+Kind = Literal["tcp", "udp", "rtu", "rtu+tcp", "raw+tcp", "ascii+serial", "ascii+tcp", "tls+tcp"]
+#: Those that are a serial port of this machine.
+PORT_KINDS: tuple[Kind, ...] = ("rtu", "ascii+serial")
 
 BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 
+_PORT_KEYS = ("baud", "parity", "stop", "data", "dtr", "rts", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms")
 _KEYS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "tcp": ("baud", "pipeline"),
-    "rtu": ("baud", "parity", "stop", "data", "dtr", "rts", "pause_ms", "rs485", "rs485_before_ms", "rs485_after_ms"),
+    "udp": ("baud",),
+    "rtu": _PORT_KEYS,
+    "ascii+serial": _PORT_KEYS,
+    "ascii+tcp": ("baud", "pause_ms"),
     "rtu+tcp": ("baud", "pause_ms"),
     "raw+tcp": ("baud", "pause_ms"),
     "tls+tcp": ("ca", "certificate", "key", "name", "baud"),
 }
 TLS_KEYS = ("ca", "certificate", "key", "name")
 #: Unless given. What is behind a Modbus TCP address only the one who wired it knows.
-BAUD_OF_KIND: dict[Kind, int] = {"tcp": 0, "rtu": 9600, "rtu+tcp": 9600, "raw+tcp": 9600, "tls+tcp": 0}
+BAUD_OF_KIND: dict[Kind, int] = {
+    "tcp": 0,
+    "udp": 0,
+    "rtu": 9600,
+    "rtu+tcp": 9600,
+    "raw+tcp": 9600,
+    "ascii+serial": 9600,
+    "ascii+tcp": 9600,
+    "tls+tcp": 0,
+}
+#: Modbus over serial line V1.02, 2.5.2: a character of ASCII has 7 data bits, even parity and one stop bit.
+ASCII_PARITY, ASCII_DATA_BITS = "E", 7
 #: Longer than any converter holds the wires; a bus is as slow as its pauses.
 MAX_PAUSE_MS = 1000
 #: Linux cuts longer ones (serial_core, RS485_MAX_RTS_DELAY).
@@ -60,11 +77,12 @@ class Tls:
 def line_settings(query: str, kind: Kind, findings: list[Mistake]) -> dict[str, Any]:
     """Fields of a `BusAddress` of this kind, given or usual. Every mistake is added to `findings`."""
     settings = _settings(query, kind, findings)
+    is_ascii = kind in ("ascii+serial", "ascii+tcp")
     return {
         "baud": _one_of(settings, "baud", BAUD_OF_KIND[kind], BAUDS, findings),
-        "parity": _parity(settings, findings),
+        "parity": _parity(settings, ASCII_PARITY if is_ascii else "N", findings),
         "stop_bits": _one_of(settings, "stop", 1, (1, 2), findings),
-        "data_bits": _one_of(settings, "data", 8, (8, 7), findings),
+        "data_bits": _one_of(settings, "data", ASCII_DATA_BITS if is_ascii else 8, (8, 7), findings),
         "dtr": _level(settings, "dtr", findings),
         "rts": _level(settings, "rts", findings),
         "pipeline": _one_of(settings, "pipeline", 1, PIPELINES, findings),
@@ -137,8 +155,8 @@ def _level(settings: dict[str, str], key: str, findings: list[Mistake]) -> bool 
     return bool(_one_of(settings, key, 0, (0, 1), findings)) if key in settings else None
 
 
-def _parity(settings: dict[str, str], findings: list[Mistake]) -> str:
-    text = settings.get("parity", "N")
+def _parity(settings: dict[str, str], default: str, findings: list[Mistake]) -> str:
+    text = settings.get("parity", default)
     if text.upper() not in ("N", "E", "O"):
         findings.append(("parity", f"{text!r} is not possible", "N (none), E (even) or O (odd)"))
     return text.upper()

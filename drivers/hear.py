@@ -47,7 +47,7 @@ class Lumps:
 
 async def hear(address: BusAddress, seconds: float, heard: Heard) -> None:
     """Listen for so long. Raises ValueError for an address that is no line, LinkUnavailable, LinkLost when it ends."""
-    if address.kind not in ("rtu", "raw+tcp"):
+    if not address.is_port and address.kind != "raw+tcp":
         raise ValueError(f"{address} is no line that can be listened to")
     loop = asyncio.get_running_loop()
     lumps = Lumps(heard)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusTlsClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusTlsClient, AsyncModbusUdpClient
 from pymodbus.pdu.other_message import ReportDeviceIdResponse
 
 from drivers.address import BusAddress
 from drivers.errors import LinkUnavailable
 from drivers.modbus.tls import client_context
+from drivers.wires.serial_port import character_of
 
 #: Modbus application protocol V1.1b3, 6.21
 OBJECT_NAMES = {
@@ -39,7 +40,7 @@ class _WholeServerId(ReportDeviceIdResponse):
         self.identifier = data[1 : 1 + data[0]]
 
 
-Client = AsyncModbusTcpClient | AsyncModbusTlsClient | AsyncModbusSerialClient
+Client = AsyncModbusTcpClient | AsyncModbusTlsClient | AsyncModbusUdpClient | AsyncModbusSerialClient
 
 
 async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> dict[str, str]:
@@ -65,13 +66,13 @@ async def identify(address: BusAddress, unit: int, timeout_s: float = 1.0) -> di
 
 
 def _client(address: BusAddress, timeout_s: float) -> Client:
-    if address.kind == "rtu":
+    framer = FramerType.ASCII if address.is_ascii else FramerType.RTU if address.is_serial else FramerType.SOCKET
+    if address.is_port:
         return AsyncModbusSerialClient(
             address.path,
+            framer=framer,
             baudrate=address.baud,
-            bytesize=address.data_bits,
-            parity=address.parity,
-            stopbits=address.stop_bits,
+            **character_of(address),
             timeout=timeout_s,
             retries=0,
             reconnect_delay=0,
@@ -79,9 +80,9 @@ def _client(address: BusAddress, timeout_s: float) -> Client:
     options: dict[str, Any] = {"port": address.port, "timeout": timeout_s, "retries": 0, "reconnect_delay": 0}
     if address.tls is not None:
         return AsyncModbusTlsClient(address.host, sslctx=client_context(address.tls), **options)
-    return AsyncModbusTcpClient(
-        address.host, framer=FramerType.RTU if address.is_serial else FramerType.SOCKET, **options
-    )
+    if address.kind == "udp":
+        return AsyncModbusUdpClient(address.host, **options)
+    return AsyncModbusTcpClient(address.host, framer=framer, **options)
 
 
 async def _objects(client: Client, unit: int) -> dict[str, str]:

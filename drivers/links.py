@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 from drivers.address import BusAddress, speaking
 from drivers.base import Link, Sink
+from drivers.modbus.connection import CONNECT_S
+from drivers.modbus.link_ascii import AsciiLink
 from drivers.modbus.link_channel import ChannelConnection
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tcp import TcpLink, TracedTcpLink
 from drivers.modbus.link_tls import TlsLink
-from drivers.modbus.tcp_connection import CONNECT_S
+from drivers.modbus.link_udp import UdpLink
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.text.link import TextLink
 from drivers.wires.alarm import Alarms
@@ -60,6 +62,8 @@ class Links:
             speaking(address, ())  # raises: what would be spoken there?
         if address.kind == "tls+tcp":
             return TlsLink(address, sink, user_timeout_s=user_timeout_s, trace=trace)
+        if address.kind == "udp":
+            return UdpLink(self._pool, address, sink, trace=trace)
         if address.pipeline > 1 and trace is None:
             return self._channels(address, user_timeout_s).channel(sink)
         if address.kind == "tcp" and trace is not None:
@@ -67,7 +71,7 @@ class Links:
         if address.kind == "tcp":
             return TcpLink(self._pool, address, sink, user_timeout_s=user_timeout_s)
         wire: Wire
-        if address.kind == "rtu":
+        if address.is_port:
             wire, least_s = SerialWire(address), MIN_LATE_S
         else:
             wire, least_s = TcpWire(self._pool, address, user_timeout_s=user_timeout_s), MIN_LATE_REMOTE_S
@@ -79,8 +83,8 @@ class Links:
         self, wire: Wire, address: BusAddress, sink: Sink, timeout_s: float, late_s: float, trace: Trace | None
     ) -> Link:
         """The link that speaks what is spoken at `address`."""
-        if address.text is not None:
-            return TextLink(
+        if address.text is not None or address.is_ascii:
+            return (TextLink if address.text is not None else AsciiLink)(
                 wire,
                 sink,
                 address,

@@ -14,6 +14,7 @@ from drivers.address import BusAddress
 from drivers.base import LinkCost, Request
 from drivers.formula import names_in
 from drivers.meaning import AnyProfile
+from drivers.modbus.ascii import ascii_cost
 from drivers.point import Point
 from drivers.profile import Profile
 from drivers.text.plan import TextBlock, text_cost
@@ -73,10 +74,12 @@ def link_cost(address: BusAddress, turnaround_s: float) -> LinkCost:
     """
     if not address.baud:
         return tcp_cost(ASSUMED_RTT_S)
-    remote_s = 0.0 if address.kind == "rtu" else ASSUMED_RTT_S
+    remote_s = 0.0 if address.is_port else ASSUMED_RTT_S
     turnaround_s += remote_s + address.pause_s
     if address.text is not None:
         return text_cost(address, turnaround_s)
+    if address.is_ascii:
+        return ascii_cost(address.character_s, turnaround_s)
     return rtu_cost(address.baud, address.character_bits, turnaround_s)
 
 

@@ -70,6 +70,11 @@ _SILENCE = {
         "behind a gateway: is the unit wired, powered and set to this number?",
         "a firewall may let the connection through and not the data; many devices serve only one to four connections",
     ],
+    "udp": [
+        "nothing came back: is Modbus over UDP switched on in the device, and the port right? Most speak only tcp://",
+        "try {others}; behind a gateway: is the unit wired, powered and set to this number?",
+        "a firewall may drop datagrams, and an answer from another address than the one that was asked is not taken",
+    ],
     "rtu": [
         "nobody answers at {line}: try other line settings, e.g. ?baud=19200 or ?parity=E",
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
@@ -79,6 +84,16 @@ _SILENCE = {
     "rtu+tcp": [
         "the serial server is connected, but unit {unit} is silent: do its line settings match the device's?",
         "is the server in raw TCP mode? If it is a Modbus gateway, write tcp:// instead",
+        "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
+    ],
+    "ascii+serial": [
+        "nobody answers at {line}: try other line settings, e.g. ?baud=19200, or ?data=8&parity=N",
+        "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
+        "is the unit set to number {unit}, and to ASCII? Most devices speak RTU: serial://{path}",
+    ],
+    "ascii+tcp": [
+        "the serial server is connected, but unit {unit} is silent: do its line settings match the device's?",
+        "is the device set to ASCII? Most speak RTU: write rtu+tcp:// then",
         "swap A and B; check termination (120 Ω at both ends), bias, common ground and power",
     ],
     "tls+tcp": [
@@ -126,7 +141,8 @@ def _suspicions(report: Report) -> list[str]:
     elif report.late:
         lines.append(f"answers came late or from another unit ({report.late}): raise --timeout, check the unit numbers")
     if report.statistics.bad_frames and not report.address.is_serial:
-        lines.append("what answers there does not speak Modbus TCP: is the port right? (502 is usual)")
+        spoken = "over UDP" if report.address.kind == "udp" else "TCP"
+        lines.append(f"what answers there does not speak Modbus {spoken}: is the port right? (502 is usual)")
     elif report.statistics.bad_frames:
         lines.append(f"answers were damaged ({report.statistics.bad_frames}): noise, or two units with one number")
     return lines
@@ -196,6 +212,10 @@ async def _ask(session: Session, report: Report, request: Question) -> None:
         report.errors[request] = error
         if isinstance(error, DeviceException) and error.gateway:
             report.gateway_refusals += 1
+    except LinkUnavailable as error:  # over UDP only the first question tells
+        if not report.present:
+            raise
+        report.lost = str(error)
     except LinkLost as error:
         report.errors[request] = error
         try:

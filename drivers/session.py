@@ -10,9 +10,9 @@ from drivers.base import Link, Question
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkError, LinkLost, LinkUnavailable, NoAnswer
 from drivers.links import Links
 from drivers.meaning import AnyProfile
+from drivers.modbus.connection import CONNECT_S
 from drivers.modbus.link_rtu import RtuLink
 from drivers.modbus.link_tls import HANDSHAKE_S
-from drivers.modbus.tcp_connection import CONNECT_S
 from drivers.text.command import Command
 from drivers.text.link import TextLink
 from drivers.wires.base import Trace

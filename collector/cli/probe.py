@@ -57,7 +57,8 @@ def command(
 ) -> None:
     """Ask the device at URL whether it is there, who it is, how fast it answers and what it says. Reads only.
 
-    URL is tcp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://HOST:PORT or
+    URL is tcp://HOST:PORT, udp://HOST:PORT, serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://HOST:PORT,
+    ascii+serial:///dev/ttyUSB0, ascii+tcp://HOST:PORT or
     tls+tcp://HOST?ca=FILE&certificate=FILE&key=FILE; with a profile of a text
     protocol serial:///... or raw+tcp://HOST:PORT. TABLE is holding, input,
     coil or discrete; ADDRESS counts from 0 as on the wire. 40001+10 in the old counting works as well. An exception
@@ -100,7 +101,7 @@ def command(
     shown = [str(request) for request in requests]
     settings = {"link": str(address), "unit": unit, "profile": profile_name, "reads": shown}
     settings |= {"count": count, "timeout_s": timeout_s}
-    speaks_text = profile is not None and profile.protocol != "modbus"
+    speaks_text = address.is_ascii or (profile is not None and profile.protocol != "modbus")
     trace = _tracer(frames, as_json, text=speaks_text) if raw else None
     if not as_json:
         _echo_settings(settings)

@@ -52,8 +52,13 @@ seed_option = click.option("--seed", type=int, default=1, show_default=True, hel
 
 @command.command()
 @click.argument("profile")
-@click.option("--listen", metavar="URL", help="tcp://HOST:PORT; rtu+tcp:// or raw+tcp:// for a serial server.")
+@click.option(
+    "--listen",
+    metavar="URL",
+    help="tcp://HOST:PORT or udp://; rtu+tcp://, ascii+tcp:// or raw+tcp:// for a serial server.",
+)
 @click.option("--pty", type=click.Path(path_type=Path), help="Path of the link to the simulated serial port.")
+@click.option("--ascii", "is_ascii", is_flag=True, help="Modbus ASCII instead of RTU on the simulated serial port.")
 @click.option(
     "--baud",
     type=click.IntRange(300, 921600),
@@ -69,6 +74,7 @@ def device(
     profile: str,
     listen: str | None,
     pty: Path | None,
+    is_ascii: bool,
     baud: int | None,
     unit: int,
     name: str | None,
@@ -82,9 +88,13 @@ def device(
     Example:  collector simulate eastron/sdm630 --listen tcp://127.0.0.1:1502
 
     Example:  collector simulate eastron/sdm630 --pty /tmp/ttySIM --fault sdm630=late:0.4
+
+    Example:  collector simulate eastron/sdm630 --pty /tmp/ttySIM --ascii
     """
     if (listen is None) == (pty is None):
         raise click.UsageError("give either --listen tcp://127.0.0.1:1502 or --pty /tmp/ttySIM")
+    if is_ascii and pty is None:
+        raise click.UsageError("--ascii belongs to --pty; for a serial server write --listen ascii+tcp://HOST:PORT")
     from drivers.address import parse_bus
     from drivers.simulators.site import Place, Site
 
@@ -93,11 +103,13 @@ def device(
     async def opened() -> Opened:
         site = Site(seed=seed, profiles=profiles)
         if pty is not None:
-            site.open_pty([place], pty, baud)
+            site.open_pty([place], pty, baud, is_ascii=is_ascii)
         else:
             address = parse_bus(str(listen))
-            if address.kind == "rtu":
+            if address.is_port:
                 raise click.UsageError(f"--listen {listen}: a serial port is simulated with --pty PATH")
+            if address.kind == "tls+tcp":
+                raise click.UsageError(f"--listen {listen}: no device with TLS is simulated")
             await site.open_tcp([place], address.host, address.port, framing=address.kind)
         site.start()
         return site.description, site.units, site.close

@@ -8,8 +8,9 @@ from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
 from drivers.modbus import mbap
+from drivers.modbus.connection import CONNECT_S
 from drivers.modbus.pdu import answer_of_unit
-from drivers.modbus.tcp_connection import CONNECT_S, TcpConnection
+from drivers.modbus.tcp_connection import TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
 
 #: Room for the longest frame and the begin of the next; what does not fit waits in the kernel.

@@ -15,10 +15,11 @@ from drivers.address_settings import Tls
 from drivers.base import LinkCost, Request, Sink
 from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost, LinkUnavailable
 from drivers.modbus import mbap
+from drivers.modbus.connection import CONNECT_S
 from drivers.modbus.link_tcp import TCP_COST
 from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.reasons import reason_and_hint
-from drivers.modbus.tcp_connection import CONNECT_S, KEEPALIVE_S
+from drivers.modbus.tcp_connection import KEEPALIVE_S
 from drivers.modbus.tls import client_context, handshake_reason
 from drivers.wires.base import Trace
 

@@ -1,8 +1,9 @@
-"""Modbus TCP framing, pure bytes (Modbus messaging on TCP/IP V1.0b, 3.1.3).
+"""Modbus TCP and UDP framing, pure bytes (Modbus messaging on TCP/IP V1.0b, 3.1.3).
 
     transaction id (2) | protocol id = 0 (2) | length (2): of what follows | unit (1) | PDU
 
-Frames follow each other in a stream without any mark, so one wrong header means that the stream is lost.
+Frames follow each other in a stream without any mark, so one wrong header means that the stream is lost. A datagram
+is one frame, and a wrong one is no matter of the next.
 """
 
 import struct
@@ -70,3 +71,11 @@ def split(buffer: bytes | bytearray, start: int, end: int) -> tuple[int, int] | 
         raise BadFrame(f"not a Modbus TCP header: {shown} (protocol id {protocol}, length {length})")
     size = _PREFIX.size + length
     return (transaction, size) if end - start >= size else None
+
+
+def whole(datagram: bytes) -> tuple[int, memoryview]:
+    """(transaction id, whole frame) of a datagram. Raises BadFrame when it is not exactly one frame."""
+    found = split(datagram, 0, len(datagram))
+    if found is None or found[1] != len(datagram):
+        raise BadFrame(f"not one Modbus frame: {len(datagram)} bytes that begin {datagram[:HEADER].hex(' ')}")
+    return found[0], memoryview(datagram)

@@ -18,16 +18,17 @@ KINDS: dict[str, tuple[float | None, str]] = {
     "wrong-unit": (None, "answers under the next unit's id"),
     "short": (None, "a well-formed answer with one register too few"),
     "cut": (3, "the answer loses its last bytes, this many of them"),
+    "twice": (None, "the answer comes twice, the second one at once"),
     "noise": (1e-3, "each bit of the answer flips with this probability; serial lines only"),
     "garbage": (16, "this many random bytes instead of the answer"),
     "echo": (None, "the request comes back before the answer, as on a two-wire loop; serial lines only"),
     "babble": (None, "random bytes without end, until the fault is cleared or the connection closed"),
     "reboot": (None, "no answer this many times (3 unless given), then its counters begin at zero"),
-    "reset": (None, "resets the connection; a serial port disappears and comes back"),
+    "reset": (None, "resets the connection; a serial port or UDP port disappears and comes back"),
 }
 #: Questions that a device misses while it starts anew.
 REBOOT_TIMES = 3
-#: A TCP checksum keeps flipped bits away from the reader, and TCP has no shared wire to echo on.
+#: A checksum of TCP or UDP keeps flipped bits away from the reader, and neither has a shared wire to echo on.
 SERIAL_ONLY = frozenset({"noise", "echo"})
 
 #: A babbling unit sends this much this often, about the rate of a 115200 baud line.
@@ -95,6 +96,8 @@ class Fault:
         """The bytes that really go on the wire in place of the correct `frame`."""
         if self.kind == "cut":
             return frame[: -int(self.amount)]
+        if self.kind == "twice":
+            return frame + frame
         if self.kind == "garbage":
             return noise.randbytes(int(self.amount))
         if self.kind == "noise":

@@ -22,6 +22,7 @@ class SerialBus(ABC):
 
     #: Longest question; a longer stream without a pause is noise.
     longest = 256
+    character_bits = CHARACTER_BITS
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class SerialBus(ABC):
         self.bad_frames = 0
         self._write = write
         self._reset = reset
-        self._character_s = CHARACTER_BITS / baud if baud else 0.0
+        self._character_s = self.character_bits / baud if baud else 0.0
         self._turnaround_s = turnaround_s
         self._loop = asyncio.get_running_loop()
         self._held = bytearray()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from drivers.simulators.bus_ascii import AsciiBus
 from drivers.simulators.bus_rtu import RtuBus
 from drivers.simulators.bus_text import TextBus
 from drivers.simulators.serial_bus import SerialBus
@@ -23,12 +24,15 @@ RESET_S = 0.2
 Units = Mapping[int, Unit] | Mapping[int, TextUnit]
 
 
-def bus_of(units: Units, write: Callable[[bytes], None], reset: Callable[[], None], **line: Any) -> SerialBus:
-    """The bus that carries `units`; see SerialBus for the rest."""
+def bus_of(
+    units: Units, write: Callable[[bytes], None], reset: Callable[[], None], *, is_ascii: bool, **line: Any
+) -> SerialBus:
+    """The bus that carries `units`; Modbus ones in ASCII framing if `is_ascii`. See SerialBus for the rest."""
     texts = {number: unit for number, unit in units.items() if isinstance(unit, TextUnit)}
     if texts:
         return TextBus(texts, write, reset, **line)
-    return RtuBus({number: unit for number, unit in units.items() if isinstance(unit, Unit)}, write, reset, **line)
+    modbus = AsciiBus if is_ascii else RtuBus
+    return modbus({number: unit for number, unit in units.items() if isinstance(unit, Unit)}, write, reset, **line)
 
 
 class PtyLine:
@@ -45,12 +49,14 @@ class PtyLine:
         *,
         baud: int | None = None,
         turnaround_s: float = 0.0,
+        is_ascii: bool = False,
         seed: int = 1,
     ) -> None:
         self.path = path
         self.overruns = 0
         self._baud = baud
-        self.bus = bus_of(units, self._write, self.replug, baud=baud, turnaround_s=turnaround_s, seed=seed)
+        line = {"baud": baud, "turnaround_s": turnaround_s, "seed": seed}
+        self.bus = bus_of(units, self._write, self.replug, is_ascii=is_ascii, **line)
         self._loop = asyncio.get_running_loop()
         self._master = -1
         self._slave = -1
@@ -122,11 +128,22 @@ class PtyLine:
 class StreamPort:
     """The same units behind a TCP port that carries the line's bytes. Each connection sees a line of its own."""
 
-    def __init__(self, units: Units, *, baud: int | None = None, turnaround_s: float = 0.0, seed: int = 1) -> None:
-        self.units = units
-        self.baud = baud
-        self.turnaround_s = turnaround_s
-        self.seed = seed
+    def __init__(
+        self,
+        units: Units,
+        *,
+        baud: int | None = None,
+        turnaround_s: float = 0.0,
+        is_ascii: bool = False,
+        seed: int = 1,
+    ) -> None:
+        self._units = units
+        self._line: dict[str, Any] = {
+            "baud": baud,
+            "turnaround_s": turnaround_s,
+            "is_ascii": is_ascii,
+            "seed": seed,
+        }
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -135,6 +152,10 @@ class StreamPort:
         self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), host, port)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
+
+    def line(self, write: Callable[[bytes], None], drop: Callable[[], None]) -> SerialBus:
+        """A line of its own for a connection."""
+        return bus_of(self._units, write, drop, **self._line)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -149,9 +170,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, port: StreamPort) -> None:
         self._port = port
-        self._bus = bus_of(
-            port.units, self._write, self.drop, baud=port.baud, turnaround_s=port.turnaround_s, seed=port.seed
-        )
+        self._bus = port.line(self._write, self.drop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

@@ -22,7 +22,7 @@ _BUFFER = 4096
 #: Answers that wait behind a full socket. A client that asks on without reading is dropped above this.
 MAX_UNREAD = 65_536
 _BACKLOG = 128
-_MBAP = struct.Struct(">HHHB")
+MBAP = struct.Struct(">HHHB")
 #: Unit id and PDU: at least a function code, at most 253 bytes of PDU.
 _SHORTEST, _LONGEST = 2, 254
 
@@ -35,10 +35,7 @@ class TcpPort:
     """
 
     def __init__(self, units: Mapping[int, Unit], pool: TcpPool, *, seed: int = 1) -> None:
-        self.units = dict(units)
-        if len(self.units) == 1:
-            (only,) = self.units.values()
-            self.units.update({i: only for i in DEVICE_ITSELF if i not in self.units})
+        self.units = behind(units)
         self.pool = pool
         self.noise = random.Random(seed)
         self.connections: set[_Connection] = set()
@@ -122,8 +119,8 @@ class _Connection:
     def _answer_all(self, end: int) -> None:
         """Answer the whole requests among the first `end` bytes of the buffer and keep the rest."""
         start = 0
-        while end - start >= _MBAP.size:
-            transaction, protocol, length, unit_id = _MBAP.unpack_from(self._buffer, start)
+        while end - start >= MBAP.size:
+            transaction, protocol, length, unit_id = MBAP.unpack_from(self._buffer, start)
             if protocol != 0 or not _SHORTEST <= length <= _LONGEST:
                 self.close()  # no way to find the next frame: devices close here
                 return
@@ -134,10 +131,10 @@ class _Connection:
             unit = self._port.units.get(unit_id)
             if unit is None:
                 answer = bytes((pdu[0] | 0x80, GATEWAY_TARGET_SILENT))
-                self._write(_frame(transaction, unit_id, answer))
+                self._write(frame_of(transaction, unit_id, answer))
             elif unit.fault is None:
                 answer = unit.answer(pdu)
-                self._write(_MBAP.pack(transaction, 0, len(answer) + 1, unit_id) + answer)
+                self._write(MBAP.pack(transaction, 0, len(answer) + 1, unit_id) + answer)
             else:
                 self._answer_badly(unit, transaction, unit_id, pdu)
             if self._sock is None:
@@ -163,7 +160,7 @@ class _Connection:
             if not self._babbling:
                 self._babble(unit)
             return
-        frame = _frame(transaction, *fault.spoil_answer(unit_id, answer))
+        frame = frame_of(transaction, *fault.spoil_answer(unit_id, answer))
         if fault.kind not in SERIAL_ONLY:
             frame = fault.spoil_frame(frame, self._port.noise)
         if not fault.delay_s:
@@ -203,5 +200,15 @@ class _Connection:
             self._loop.call_later(BABBLE_EVERY_S, self._babble, unit)
 
 
-def _frame(transaction: int, unit_id: int, pdu: bytes) -> bytes:
-    return _MBAP.pack(transaction, 0, len(pdu) + 1, unit_id) + pdu
+def behind(units: Mapping[int, Unit]) -> dict[int, Unit]:
+    """The units a port answers for, by the ids it answers under."""
+    found = dict(units)
+    if len(found) == 1:
+        (only,) = found.values()
+        found.update({i: only for i in DEVICE_ITSELF if i not in found})
+    return found
+
+
+def frame_of(transaction: int, unit_id: int, pdu: bytes) -> bytes:
+    """The frame that carries `pdu`."""
+    return MBAP.pack(transaction, 0, len(pdu) + 1, unit_id) + pdu

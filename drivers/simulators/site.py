@@ -18,6 +18,7 @@ from drivers.simulators.device import VirtualDevice
 from drivers.simulators.hall import HallModel
 from drivers.simulators.server_serial import PtyLine, StreamPort, Units
 from drivers.simulators.server_tcp import TcpPort
+from drivers.simulators.server_udp import UdpPort
 from drivers.simulators.showing import seat_for
 from drivers.simulators.text_device import TextDevice, TextUnit
 from drivers.simulators.unit import Unit
@@ -61,7 +62,7 @@ HALL = (
     Place("th-2", "rtu-1", 4, "generic/xy_md02", "it", None, 5.0, _tags("r2")),
 )
 
-Line = TcpPort | StreamPort | PtyLine
+Line = TcpPort | UdpPort | StreamPort | PtyLine
 
 
 class Site:
@@ -128,28 +129,39 @@ class Site:
         return texts or registers
 
     async def open_tcp(self, places: list[Place], host: str, port: int, *, framing: str = "tcp") -> str:
-        """Serve devices behind host:port: Modbus TCP, or a serial line (`rtu+tcp`, `raw+tcp`). Returns the URL.
+        """Serve devices behind host:port: Modbus TCP, UDP, or a serial line (`rtu+tcp`, `ascii+tcp`, `raw+tcp`).
 
-        Raises ProfileError for devices that cannot be reached so.
+        Returns the URL. Raises ProfileError for devices that cannot be reached so.
         """
         profiles = [load_profile(place.profile, self._profiles) for place in places]
         speaking(parse_bus(f"{framing}://localhost:{port or 1}"), profiles)
         units = self.furnish(places)
+        modbus = {number: unit for number, unit in units.items() if isinstance(unit, Unit)}
         line: Line
         if framing == "tcp":
-            line = TcpPort({number: unit for number, unit in units.items() if isinstance(unit, Unit)}, self._pool)
+            line = TcpPort(modbus, self._pool)
             number = line.open(host, port)
+        elif framing == "udp":
+            line = UdpPort(modbus)
+            number = await line.open(host, port)
         else:
-            line = StreamPort(units, turnaround_s=RTU_TURNAROUND_S)
+            line = StreamPort(units, turnaround_s=RTU_TURNAROUND_S, is_ascii=framing == "ascii+tcp")
             number = await line.open(host, port)
         shown = f"[{host}]" if ":" in host else host
         return self._opened(line, places[0].bus, f"{framing}://{shown}:{number}")
 
-    def open_pty(self, places: list[Place], path: Path, baud: int | None) -> str:
-        """Serve devices on a pseudo-terminal behind the link `path`. Returns the URL."""
-        line = PtyLine(path, self.furnish(places), baud=baud, turnaround_s=RTU_TURNAROUND_S)
+    def open_pty(self, places: list[Place], path: Path, baud: int | None, *, is_ascii: bool = False) -> str:
+        """Serve devices on a pseudo-terminal behind the link `path`, in Modbus ASCII if wanted. Returns the URL.
+
+        Raises ProfileError for devices that cannot be reached so.
+        """
+        # a pseudo-terminal carries whole bytes and has no parity; some C libraries refuse to be asked for it
+        scheme, framing = ("ascii+serial", "&data=8") if is_ascii else ("serial", "")
+        url = f"{scheme}://{path.absolute()}?baud={baud or RTU_BAUD}&parity=N{framing}"
+        speaking(parse_bus(url), [load_profile(place.profile, self._profiles) for place in places])
+        line = PtyLine(path, self.furnish(places), baud=baud, turnaround_s=RTU_TURNAROUND_S, is_ascii=is_ascii)
         line.open()
-        return self._opened(line, places[0].bus, f"serial://{path.absolute()}?baud={baud or RTU_BAUD}&parity=N")
+        return self._opened(line, places[0].bus, url)
 
     def start(self) -> None:
         """Let the hall live: from now on it follows the clock."""

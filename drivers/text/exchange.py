@@ -152,8 +152,8 @@ class TextExchange:
         try:
             image = command.read(frame)
         except OtherUnit as other:
-            self.late += not isinstance(other, Unasked)
-            self._overdue.pop(other.unit, None)
+            if not isinstance(other, Unasked):
+                self._late_frame(frame)
         except BadFrame as error:
             self._damage = error
         except AskAgain as refusal:

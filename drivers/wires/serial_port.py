@@ -8,6 +8,7 @@ import os
 import termios
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import serial
 from serial.rs485 import RS485Settings
@@ -160,9 +161,7 @@ def open_port(address: BusAddress) -> serial.Serial:
         port = serial.Serial(
             address.path,
             address.baud,
-            bytesize=address.data_bits,
-            parity=address.parity,
-            stopbits=address.stop_bits,
+            **character_of(address),
             exclusive=True,
         )
     except (OSError, ValueError, termios.error) as error:
@@ -170,7 +169,7 @@ def open_port(address: BusAddress) -> serial.Serial:
     try:
         if address.rs485 is not None:
             _switch_direction(port, address, address.rs485)
-        if os.major(os.fstat(port.fd).st_rdev) not in PSEUDO_TERMINALS:
+        if not is_pseudo_terminal(address.path):
             fcntl.ioctl(port.fd, termios.TIOCEXCL)  # the lock above binds only programs that ask for it
         settings = termios.tcgetattr(port.fd)
         settings[6][termios.VMIN] = 1  # so that no bytes is EAGAIN, and b"" only a hang-up
@@ -185,6 +184,25 @@ def open_port(address: BusAddress) -> serial.Serial:
     with suppress(ValueError, OSError):  # only some drivers know it; see held_bytes_ms
         port.set_low_latency_mode(True)
     return port
+
+
+def character_of(address: BusAddress) -> dict[str, Any]:
+    """What pyserial has to be told of a character on the port at `address`.
+
+    A pseudo-terminal carries whole bytes without parity, whatever is said of it, and the C library may refuse to ask
+    it for anything else.
+    """
+    if is_pseudo_terminal(address.path):
+        return {"bytesize": 8, "parity": "N", "stopbits": 1}
+    return {"bytesize": address.data_bits, "parity": address.parity, "stopbits": address.stop_bits}
+
+
+def is_pseudo_terminal(path: str) -> bool:
+    """Whether `path` leads to one; False where there is nothing."""
+    try:
+        return os.major(os.stat(path).st_rdev) in PSEUDO_TERMINALS
+    except OSError:
+        return False
 
 
 def _set_levels(port: serial.Serial, address: BusAddress) -> None:

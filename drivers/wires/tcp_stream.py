@@ -2,7 +2,8 @@
 
 from drivers.address import BusAddress
 from drivers.errors import LinkError
-from drivers.modbus.tcp_connection import CONNECT_S, TcpConnection
+from drivers.modbus.connection import CONNECT_S
+from drivers.modbus.tcp_connection import TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.wires.base import WireOwner
 
