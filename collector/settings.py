@@ -70,6 +70,8 @@ class Bus(Strict):
     #: tcp://host:port (with ?baud=9600 when a gateway has a serial line of that speed behind it, and &pipeline=4 when
     #: four of its units may be asked at the same time),
     #: serial:///dev/ttyUSB0?baud=9600&parity=N, rtu+tcp://host:port?baud=9600, raw+tcp://host:port?baud=9600,
+    #: udp://host:port (Modbus over UDP), ascii+serial:///dev/ttyUSB0?baud=9600 (Modbus ASCII; 7E1 unless data= and
+    #: parity= say otherwise), ascii+tcp://host:port?baud=9600,
     #: tls+tcp://host:port?ca=FILE&certificate=FILE&key=FILE; a serial line also takes stop=2, data=7, pause_ms=10 (more
     #: silence before each question) and rs485=rts or rts-low (the port's driver switches the direction) with
     #: rs485_before_ms and rs485_after_ms

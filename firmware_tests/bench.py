@@ -14,7 +14,7 @@ from drivers.simulators.server_tcp import TcpPort
 from drivers.simulators.site import Place, Site
 from drivers.text.profile import TextProfile
 
-LINES = ("tcp", "pty", "rtu+tcp")
+LINES = ("tcp", "udp", "pty", "rtu+tcp", "ascii", "ascii+tcp")
 #: Profiles that are read over every line: a usual one, one with swapped words and short reads, one with holes. A line
 #: does not care what the registers mean, so the others are read over one only.
 EVERY_LINE = ("eastron/sdm630", "carlo_gavazzi/em24", "apc/smart_ups")
@@ -55,8 +55,8 @@ async def bench(line: str, profile: str, folder: Path, *, timeout_s: float = TIM
     """The site is not started, so that the values stand still and can be compared exactly."""
     site = Site(seed=7)
     place = Place("device", "bus", UNIT, profile)
-    if line == "pty":
-        url = site.open_pty([place], folder / "ttySIM", None)
+    if line in ("pty", "ascii"):
+        url = site.open_pty([place], folder / "ttySIM", None, is_ascii=line == "ascii")
     else:
         url = await site.open_tcp([place], "127.0.0.1", 0, framing=line)
     try:

@@ -29,6 +29,7 @@ CAUSES = {
     "garbage:40": DriverError,
     "noise:0.1": DriverError,
     "echo": None,
+    "twice": None,
     "babble": DriverError,
     "reset": DriverError,
 }
@@ -38,7 +39,7 @@ TEXT_SAMPLES = {
     "megatec/q1": {"wrong-unit": None},  # a UPS has no address, so it cannot take another's
     "pylontech/us2000": {},
 }
-#: A TCP checksum keeps these from happening on Modbus TCP.
+#: A checksum of TCP or UDP keeps these from happening there.
 SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
 
 
@@ -46,7 +47,7 @@ SERIAL_ONLY_FAULTS = ("noise:0.1", "echo")
 TEXT_LINES = [*((name, "pty") for name in TEXT), *((name, "raw+tcp") for name in TEXT_SAMPLES)]
 
 
-@pytest.mark.parametrize(("name", "line"), [*over(("tcp", "rtu+tcp", "pty")), *TEXT_LINES])
+@pytest.mark.parametrize(("name", "line"), [*over(("tcp", "udp", "rtu+tcp", "ascii+tcp", "ascii", "pty")), *TEXT_LINES])
 def test_every_planned_block_is_answered_and_every_point_is_what_the_device_shows(name, line, tmp_path):
     async def scenario():
         async with bench(line, name, tmp_path) as on:
@@ -83,7 +84,7 @@ def test_a_device_that_refuses_every_hole_still_gives_all_its_points(name):
     ("name", "line"), [*((SAMPLE, line) for line in LINES), *((name, "pty") for name in TEXT_SAMPLES)]
 )
 def test_a_fault_gives_a_typed_error_or_the_right_value_and_the_next_perfect_answer_succeeds(name, line, tmp_path):
-    faults = [fault for fault in CAUSES if line != "tcp" or fault not in SERIAL_ONLY_FAULTS]
+    faults = [fault for fault in CAUSES if line not in ("tcp", "udp") or fault not in SERIAL_ONLY_FAULTS]
     folders = [tmp_path / f"{n}" for n in range(len(faults))]
 
     async def scenario():  # each fault with a device and a line of its own

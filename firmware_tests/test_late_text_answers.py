@@ -17,12 +17,13 @@ from firmware_tests.virtual_text_line import (
     TIMEOUT_S,
     Anonymous,
     Careless,
+    ModbusAscii,
     Ydt,
     run,
 )
 from firmware_tests.virtual_time import UNITS
 
-SPEECHES = {"YD/T 1363.3": Ydt(), "answers that name nobody": Anonymous()}
+SPEECHES = {"YD/T 1363.3": Ydt(), "Modbus ASCII": ModbusAscii(), "answers that name nobody": Anonymous()}
 each_speech = pytest.mark.parametrize("speech", SPEECHES.values(), ids=SPEECHES)
 
 

@@ -8,9 +8,11 @@ import random
 import struct
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from drivers.base import Request
 from drivers.errors import BadFrame, OtherUnit, Refused
+from drivers.modbus import ascii as modbus_ascii
 from drivers.text.command import Command
 from drivers.text.exchange import TextExchange
 from drivers.text.framing import Delimited
@@ -46,6 +48,26 @@ class Ydt:
     def answer(self, unit: int, number: int) -> bytes:
         return seal(Frame(0x20, unit, 0x40, 0, b"%08X" % number))
 
+    def refusal(self, answer: bytes) -> bytes:
+        return seal(Frame(0x20, unseal(answer).address, 0x40, 0x06))
+
+
+@dataclass(frozen=True)
+class ModbusAscii:
+    """Reads of two registers: an answer tells its unit, not which registers, and has a checksum."""
+
+    faults: tuple[str, ...] = ("echo", "noise", "flipped", "cut", "stranger", "refusal")
+
+    def command(self, unit: int, name: str) -> Command:
+        asked = modbus_ascii.command(Request(unit, 3, int(name), 2))
+        return replace(asked, read=lambda frame: struct.pack(">d", int.from_bytes(asked.read(frame), "big")))
+
+    def answer(self, unit: int, number: int) -> bytes:
+        return modbus_ascii.seal(unit, bytes((3, 4)) + number.to_bytes(4, "big"))
+
+    def refusal(self, answer: bytes) -> bytes:
+        return modbus_ascii.seal(modbus_ascii.unseal(answer)[0], bytes((0x83, 6)))
+
 
 @dataclass(frozen=True)
 class Anonymous:
@@ -65,8 +87,11 @@ class Anonymous:
         return b"(%08d\r" % number
 
 
+Speech = Ydt | ModbusAscii | Anonymous
+
+
 class TextLine(VirtualLine):
-    def __init__(self, speech: Ydt | Anonymous, random_: random.Random) -> None:
+    def __init__(self, speech: Speech, random_: random.Random) -> None:
         super().__init__(PACE, random_)
         self.faults = speech.faults
         self._speech = speech
@@ -82,14 +107,15 @@ class TextLine(VirtualLine):
             return answer[:at] + bytes((answer[at] ^ 1 << self._random.randrange(7),)) + answer[at + 1 :]
         if kind == "stranger":
             return self._speech.answer(STRANGER, self._number)
-        return seal(Frame(0x20, unseal(answer).address, 0x40, 0x06))
+        assert not isinstance(self._speech, Anonymous)
+        return self._speech.refusal(answer)
 
 
 class TextOwner(Owner):
     _exchange: TextExchange
     _line: TextLine
 
-    def __init__(self, exchange: TextExchange, speech: Ydt | Anonymous, random_: random.Random) -> None:
+    def __init__(self, exchange: TextExchange, speech: Speech, random_: random.Random) -> None:
         super().__init__(exchange, TextLine(speech, random_), TIMEOUT_S, random_)
         self._speech = speech
         self._number = 0
@@ -116,5 +142,5 @@ class Careless(TextExchange):
         pass
 
 
-def run(exchange: TextExchange, speech: Ydt | Anonymous, questions: int, seed: int) -> Counter[str]:
+def run(exchange: TextExchange, speech: Speech, questions: int, seed: int) -> Counter[str]:
     return TextOwner(exchange, speech, random.Random(seed)).run(questions)

@@ -24,6 +24,9 @@ QUESTION_CHARACTERS = 17
 #: Characters of a good answer that carry no data: marks, unit, function, byte count, LRC.
 ANSWER_CHARACTERS = 11
 REGISTER_CHARACTERS = 4
+#: Silence before a question. The standard asks for none; but a late answer must not be talked into, and its characters
+#: follow each other at once.
+GAP_CHARACTERS = 3.5
 #: A question in its long form costs about 1 kB; as many as a gateway's serial lines can ask in an hour.
 _COMMANDS = 20_000
 
@@ -77,8 +80,8 @@ def command(request: Request) -> Command:
 
 
 def ascii_cost(character_s: float, turnaround_s: float = 0.0) -> LinkCost:
-    """Cost of a read on a line with this time of a character: no silence is asked for, the frame has marks."""
-    fixed_s = (QUESTION_CHARACTERS + ANSWER_CHARACTERS) * character_s + turnaround_s
+    """Cost of a read on a line with this time of a character: two of them for each byte, and the frames around."""
+    fixed_s = (QUESTION_CHARACTERS + ANSWER_CHARACTERS + GAP_CHARACTERS) * character_s + turnaround_s
     return LinkCost(fixed_s=fixed_s, register_s=REGISTER_CHARACTERS * character_s)
 
 

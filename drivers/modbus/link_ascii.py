@@ -1,10 +1,11 @@
 """Modbus ASCII on any wire: a text line whose commands are reads of registers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from drivers.address import BusAddress
+from drivers.address import BusAddress, TextLine
 from drivers.base import Request, Sink
-from drivers.modbus.ascii import ascii_cost, command
+from drivers.modbus.ascii import GAP_CHARACTERS, ascii_cost, command
 from drivers.text.command import Command
 from drivers.text.link import TextLink
 from drivers.wires.base import Trace, Wire
@@ -24,7 +25,8 @@ class AsciiLink(TextLink):
         mono: Callable[[], float],
         trace: Trace | None = None,
     ) -> None:
-        super().__init__(wire, sink, address, timeout_s=timeout_s, late_s=late_s, mono=mono, trace=trace)
+        as_text = replace(address, text=TextLine("modbus", gap_s=GAP_CHARACTERS * address.character_s))
+        super().__init__(wire, sink, as_text, timeout_s=timeout_s, late_s=late_s, mono=mono, trace=trace)
         self.cost = ascii_cost(address.character_s, address.pause_s)
 
     def send(self, question: Request | Command) -> None:

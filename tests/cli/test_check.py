@@ -168,6 +168,29 @@ def test_a_line_that_would_need_more_than_all_of_its_time_is_refused_with_number
     assert mistake["key"] == "bus.line"
 
 
+def test_the_load_of_an_ascii_line_is_that_of_two_characters_per_byte(tmp_path):
+    line = SENSOR_LINE.format(baud=9600, interval_s=1.0)
+    as_ascii = line.replace("serial:///dev/ttyUSB0?baud=9600", "ascii+serial:///dev/ttyUSB0?baud=9600")
+    (bus,) = json.loads(check(write(tmp_path, as_ascii + UPLINK), "--json").stdout)["buses"]
+    # question 17, answer 11 and four per register, 3.5 of silence, 10 bits each; the sensor's own 20 ms
+    assert bus["load"] == pytest.approx(2 * ((17 + 11 + 2 * 4 + 3.5) * 10 / 9600 + 0.02), rel=0.01)
+    (rtu,) = json.loads(check(write(tmp_path, line + UPLINK), "--json").stdout)["buses"]
+    assert rtu["load"] < bus["load"]
+
+
+def test_a_device_over_udp_is_planned_like_one_over_tcp_and_a_place_has_one_owner(tmp_path):
+    line = SENSOR_LINE.format(baud=9600, interval_s=1.0)
+    loads = []
+    for scheme in ("tcp", "udp"):
+        text = line.replace("serial:///dev/ttyUSB0?baud=9600", f"{scheme}://192.0.2.7")
+        loads.append(json.loads(check(write(tmp_path, text + UPLINK), "--json").stdout)["buses"][0]["load"])
+    assert loads[0] == loads[1]
+    second = '\n[[bus]]\nname = "other"\nurl = "ascii+serial:///dev/ttyUSB0"\n'
+    done = check(write(tmp_path, line + second + UPLINK))
+    assert done.returncode == 2
+    assert "same line as bus[0]" in done.stderr
+
+
 def test_a_certificate_that_cannot_be_used_is_told_and_stops_nothing(tmp_path):
     """The service begins with this check: one device's file must not keep a hall from being polled."""
     missing = tmp_path / "plant-ca.pem"

@@ -222,6 +222,12 @@ def test_a_refused_connection_is_exit_code_3_with_a_hint():
     assert facts.exit_code == 3
 
 
+def test_a_refusal_over_udp_is_exit_code_3_with_a_hint():
+    result = run("udp://127.0.0.1:1")
+    assert "ECONNREFUSED" in result.stderr
+    assert result.exit_code == 3
+
+
 def test_a_missing_port_is_exit_code_3_with_the_ports_there_are():
     result = run("serial:///dev/no-such-port")
     assert "no such port" in result.stderr

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+from pymodbus import FramerType
+from pymodbus.client import ModbusSerialClient, ModbusTcpClient, ModbusUdpClient
 
 from tests.ports import free_ports_in_a_row
 from tests.servers import free_port
@@ -105,6 +106,32 @@ def test_a_device_on_a_pty_begins_with_its_fault(tmp_path):
     assert not path.is_symlink()
 
 
+def test_a_device_over_udp_is_read_by_pymodbus():
+    with simulate("eastron/sdm630", "--listen", f"udp://127.0.0.1:{free_port()}", "--unit", 5) as running:
+        url = running.listed["bus"][0]["url"]
+        assert url.startswith("udp://127.0.0.1:")
+        with ModbusUdpClient("127.0.0.1", port=port_of(url), timeout=PATIENCE_S) as client:
+            answer = client.read_input_registers(0, count=2, device_id=5)
+            (voltage,) = struct.unpack(">f", struct.pack(">2H", *answer.registers))
+            assert 207 < voltage < 253
+            running.say("sdm630 exception:6*1")
+            assert client.read_input_registers(0, count=2, device_id=5).exception_code == 6
+
+
+def test_a_device_in_ascii_is_read_by_pymodbus_on_a_pty_and_through_a_serial_server(tmp_path):
+    path = tmp_path / "ttySIM"
+    with simulate("generic/xy_md02", "--pty", path, "--ascii", "--baud", 19200) as running:
+        assert running.listed["bus"][0]["url"] == f"ascii+serial://{path}?baud=19200&parity=N&data=8"
+        with ModbusSerialClient(
+            str(path), framer=FramerType.ASCII, baudrate=19200, bytesize=8, timeout=PATIENCE_S
+        ) as client:
+            assert 150 < client.read_input_registers(1, count=2, device_id=1).registers[0] < 350
+    with simulate("generic/xy_md02", "--listen", f"ascii+tcp://127.0.0.1:{free_port()}") as running:
+        port = port_of(running.listed["bus"][0]["url"])
+        with ModbusTcpClient("127.0.0.1", framer=FramerType.ASCII, port=port, timeout=PATIENCE_S) as client:
+            assert 150 < client.read_input_registers(1, count=2, device_id=1).registers[0] < 350
+
+
 def test_a_hall_lists_its_buses_and_devices_and_serves_them(tmp_path):
     with simulate("hall", "--dir", tmp_path, "--base-port", 0, "--json", "--seed", 4) as running:
         urls = {bus["name"]: bus["url"] for bus in running.listed["bus"]}
@@ -138,6 +165,11 @@ def test_seconds_end_the_simulation():
     ("arguments", "code", "reason"),
     [
         (("eastron/sdm630",), 2, "either --listen"),
+        (("eastron/sdm630", "--listen", ANY, "--ascii"), 2, "--ascii belongs to --pty"),
+        (("eastron/sdm630", "--listen", "ascii+serial:///dev/x"), 2, "simulated with --pty PATH"),
+        (("eastron/sdm630", "--listen", "tls+tcp://127.0.0.1"), 2, "no device with TLS"),
+        (("megatec/q1", "--listen", "udp://127.0.0.1:1502"), 2, "udp carries Modbus, not megatec"),
+        (("megatec/q1", "--pty", "/tmp/no-such-tty", "--ascii"), 2, "ascii+serial carries Modbus ASCII"),
         (("acme/nothing", "--listen", ANY), 2, "no such profile"),
         (("eastron/sdm630", "--listen", "tpc://127.0.0.1:1"), 2, "unknown scheme"),
         (("eastron/sdm630", "--listen", "serial:///dev/ttyS9"), 2, "--pty PATH"),

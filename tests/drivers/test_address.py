@@ -62,6 +62,32 @@ def test_a_secure_address_has_port_802_and_names_its_files():
     assert not address.is_serial
 
 
+def test_udp_has_port_502_unless_given_and_no_serial_line():
+    assert parse_bus("udp://10.1.2.3") == BusAddress("udp", "10.1.2.3", 502, baud=0)
+    assert str(parse_bus("udp://10.1.2.3:1502?baud=9600")) == "udp://10.1.2.3:1502?baud=9600"
+    assert not parse_bus("udp://10.1.2.3").is_serial
+
+
+def test_a_port_with_modbus_ascii_is_9600_7e1_unless_given():
+    """Modbus over serial line V1.02, 2.5.2: 7 data bits, even parity, one stop bit: 10 bits."""
+    address = parse_bus("ascii+serial:///dev/ttyUSB0")
+    assert (address.path, address.line, address.character_bits) == ("/dev/ttyUSB0", "9600 7E1", 10)
+    assert (address.is_serial, address.is_port, address.is_ascii) == (True, True, True)
+    assert str(address) == "ascii+serial:///dev/ttyUSB0?baud=9600&parity=E&stop=1&data=7"
+    assert parse_bus("ascii+serial:///dev/ttyUSB0?data=8&parity=n").line == "9600 8N1"
+    assert parse_bus("ascii+serial:///dev/ttyUSB0?rs485=rts&dtr=1").rs485 == Rs485()
+
+
+def test_modbus_ascii_through_a_serial_server_needs_its_port():
+    address = parse_bus("ascii+tcp://10.0.0.9:4001")
+    assert (address.place, address.baud, address.character_bits) == ("10.0.0.9:4001", 9600, 10)
+    assert (address.is_serial, address.is_port, address.is_ascii) == (True, False, True)
+
+
+def test_whatever_is_spoken_there_a_port_is_one_place():
+    assert parse_bus("ascii+serial:///dev/ttyS0").place == parse_bus("serial:///dev/ttyS0").place
+
+
 def test_a_line_may_need_more_silence_than_the_protocol_asks():
     assert parse_bus("serial:///dev/ttyS1?pause_ms=10").pause_s == 0.01
     assert str(parse_bus("rtu+tcp://h:4001?pause_ms=10")) == "rtu+tcp://h:4001?pause_ms=10"
@@ -143,6 +169,12 @@ def test_a_character_takes_start_data_parity_and_stop_bits(url, character_bits):
         ("tls+tcp://h?verify=no", "verify", "known: ca"),
         ("tcp://h?ca=/c", "ca", "known: baud"),
         ("tls://h", "scheme", "did you mean tls+tcp://?"),
+        ("ascii:///dev/x", "scheme", "did you mean ascii+serial://?"),
+        ("ascii+serial://dev/x", "path", "three slashes: ascii+serial:///dev/x"),
+        ("ascii+serial:///dev/x?bits=7", "bits", "known: baud, parity, stop, data"),
+        ("ascii+tcp://10.0.0.1", "port", "manual"),
+        ("ascii+tcp://10.0.0.1:4001?parity=E", "parity", "known: baud, pause_ms"),
+        ("udp://10.0.0.1?pipeline=4", "pipeline", "known: baud"),
     ],
 )
 def test_a_mistake_is_named_with_a_hint(url, key, hint):
@@ -171,6 +203,16 @@ addresses = st.one_of(
         pipeline=st.sampled_from(PIPELINES),
     ),
     st.builds(BusAddress, st.just("rtu+tcp"), hosts, ports, baud=st.sampled_from(BAUDS)),
+    st.builds(BusAddress, st.just("udp"), hosts, ports, baud=st.sampled_from((0, *BAUDS))),
+    st.builds(
+        BusAddress,
+        st.just("ascii+tcp"),
+        hosts,
+        ports,
+        baud=st.sampled_from(BAUDS),
+        parity=st.just("E"),
+        data_bits=st.just(7),
+    ),
     st.builds(
         BusAddress,
         st.just("tls+tcp"),
@@ -181,7 +223,7 @@ addresses = st.one_of(
     ),
     st.builds(
         BusAddress,
-        st.just("rtu"),
+        st.sampled_from(("rtu", "ascii+serial")),
         path=st.from_regex(r"/dev/[A-Za-z0-9._/-]{1,30}", fullmatch=True),
         baud=st.sampled_from(BAUDS),
         parity=st.sampled_from("NEO"),
@@ -213,6 +255,14 @@ PANEL, UPS, METER = (load_profile(name) for name in ("generic/ydn23_ac_panel", "
         ("serial:///dev/ttyS1", [PANEL, UPS], "its devices speak megatec and ydt1363", "a bus of its own"),
         ("tcp://10.0.0.9", [PANEL], "tcp carries Modbus, not ydt1363", "raw+tcp://10.0.0.9:502"),
         ("rtu+tcp://10.0.0.9:4001", [UPS], "rtu+tcp carries Modbus, not megatec", "raw+tcp://10.0.0.9:4001"),
+        ("udp://10.0.0.9", [PANEL], "udp carries Modbus, not ydt1363", "raw+tcp://10.0.0.9:502"),
+        (
+            "ascii+tcp://10.0.0.9:4001",
+            [PANEL],
+            "ascii+tcp carries Modbus ASCII, not ydt1363",
+            "raw+tcp://10.0.0.9:4001",
+        ),
+        ("ascii+serial:///dev/ttyS1", [UPS], "ascii+serial carries Modbus ASCII, not megatec", "serial:///dev/ttyS1:"),
         ("raw+tcp://10.0.0.9:4001", [METER], "raw+tcp carries text protocols, not Modbus", "rtu+tcp://10.0.0.9:4001"),
         ("raw+tcp://10.0.0.9:4001", [], "no device's profile says which", "rtu+tcp://10.0.0.9:4001"),
     ],

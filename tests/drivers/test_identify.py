@@ -3,7 +3,7 @@ import logging
 
 import pytest
 from pymodbus import FramerType, ModbusDeviceIdentification
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusUdpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.address import parse_bus
@@ -24,9 +24,10 @@ def check(found):
     assert found["model"] == "PM1-E"
 
 
-@pytest.mark.parametrize("kind", ["tcp", "rtu+tcp"])
-async def test_a_device_names_itself_over_tcp(kind):
-    framer = FramerType.SOCKET if kind == "tcp" else FramerType.RTU
+@pytest.mark.parametrize(
+    ("kind", "framer"), [("tcp", FramerType.SOCKET), ("rtu+tcp", FramerType.RTU), ("ascii+tcp", FramerType.ASCII)]
+)
+async def test_a_device_names_itself_over_tcp(kind, framer):
     server = ModbusTcpServer([DEVICE], address=("127.0.0.1", 0), framer=framer, identity=IDENTITY)
     await server.serve_forever(background=True)
     port = server.transport.sockets[0].getsockname()[1]
@@ -35,11 +36,20 @@ async def test_a_device_names_itself_over_tcp(kind):
     await asyncio.sleep(0.05)  # pymodbus closes its sockets in the next rounds of the loop
 
 
-async def test_a_device_names_itself_on_a_serial_port():
+async def test_a_device_names_itself_over_udp():
+    server = ModbusUdpServer([DEVICE], address=("127.0.0.1", 0), identity=IDENTITY)
+    await server.serve_forever(background=True)
+    port = server.transport.get_extra_info("sockname")[1]
+    check(await identify(parse_bus(f"udp://127.0.0.1:{port}"), 1))
+    await server.shutdown()
+
+
+@pytest.mark.parametrize(("kind", "framer"), [("serial", FramerType.RTU), ("ascii+serial", FramerType.ASCII)])
+async def test_a_device_names_itself_on_a_serial_port(kind, framer):
     with pty_pair() as (ours, theirs):
-        server = ModbusSerialServer([DEVICE], port=theirs, baudrate=115200, identity=IDENTITY)
+        server = ModbusSerialServer([DEVICE], port=theirs, baudrate=115200, identity=IDENTITY, framer=framer)
         await server.serve_forever(background=True)
-        check(await identify(parse_bus(f"serial://{ours}?baud=115200"), 1))
+        check(await identify(parse_bus(f"{kind}://{ours}?baud=115200"), 1))
         await server.shutdown()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import struct
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -119,11 +120,43 @@ async def tcp_device(*serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[st
         await asyncio.sleep(0.01)  # the transports close their sockets in the next rounds of the loop
 
 
-class PtyDevice:
-    """A device behind a pseudo-terminal: each 8-byte question is handed to `serve`, which writes what it likes."""
+#: Called with a question's datagram and with what sends one back.
+Reply = Callable[[bytes, Callable[[bytes], object]], None]
 
-    def __init__(self, serve: Callable[["PtyDevice", bytes], None]) -> None:
+
+@asynccontextmanager
+async def udp_device(serve: Reply, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """The URL of a device to whose datagrams `serve` replies as it likes, also with empty ones."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind((host, port))
+
+        def readable() -> None:
+            datagram, peer = sock.recvfrom(2048)
+            serve(datagram, lambda answer: sock.sendto(answer, peer))
+
+        loop.add_reader(sock, readable)
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            yield f"udp://{shown}:{sock.getsockname()[1]}"
+        finally:
+            loop.remove_reader(sock)
+
+
+def perfect_datagram(datagram: bytes) -> bytes:
+    """The right answer to a question over UDP."""
+    transaction, protocol, length, unit = struct.unpack(">HHHB", datagram[:7])
+    assert (protocol, length) == (0, 6)
+    return mbap(transaction, unit, perfect_pdu(datagram[7:], unit))
+
+
+class PtyDevice:
+    """A device behind a pseudo-terminal: each question of `size` is handed to `serve`, which writes what it likes."""
+
+    def __init__(self, serve: Callable[["PtyDevice", bytes], None], size: int) -> None:
         self.questions: list[bytes] = []
+        self._size = size
         self._serve = serve
         self._master, slave = os.openpty()
         tty.setraw(slave)
@@ -154,8 +187,8 @@ class PtyDevice:
             self._loop.remove_reader(self._master)
             self._loop.call_later(0.02, self._listen)
             return
-        while len(self._held) >= 8:
-            frame, self._held = self._held[:8], self._held[8:]
+        while len(self._held) >= self._size:
+            frame, self._held = self._held[: self._size], self._held[self._size :]
             self.questions.append(frame)
             self._serve(self, frame)
 
@@ -165,8 +198,8 @@ class PtyDevice:
 
 
 @contextmanager
-def pty_device(serve: Callable[[PtyDevice, bytes], None]) -> Iterator[PtyDevice]:
-    device = PtyDevice(serve)
+def pty_device(serve: Callable[[PtyDevice, bytes], None], size: int = 8) -> Iterator[PtyDevice]:
+    device = PtyDevice(serve, size)
     try:
         yield device
     finally:

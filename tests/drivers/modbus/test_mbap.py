@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from drivers.base import Request
 from drivers.errors import BadFrame
-from drivers.modbus.mbap import MAX_FRAME, Frames, split, template
+from drivers.modbus.mbap import MAX_FRAME, Frames, split, template, whole
 from tests.fuzzing import hostile
 
 
@@ -66,3 +66,27 @@ def test_hostile_streams_are_cut_alike_whole_and_byte_by_byte():
     good = [b"\x00\x07\x00\x00\x00\x03\x01\x83\x02", b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a"]
     for stream in hostile(good, 4, 600):
         assert cut(bytes((byte,)) for byte in stream) == cut([stream])
+
+
+def test_a_datagram_is_exactly_one_frame():
+    frame = b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a"
+    transaction, view = whole(frame)
+    assert (transaction, bytes(view)) == (8, frame)
+    for wrong in (b"", frame[:5], frame[:-1], frame + b"\0", frame + frame):
+        with pytest.raises(BadFrame, match="not one Modbus frame"):
+            whole(wrong)
+
+
+def test_hostile_datagrams_are_a_frame_with_its_own_length_or_a_bad_frame():
+    good = [b"\x00\x07\x00\x00\x00\x03\x01\x83\x02", b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a"]
+    seen = 0
+    for datagram in hostile(good, 6, 600):
+        try:
+            transaction, view = whole(datagram)
+        except BadFrame:
+            continue
+        seen += 1
+        assert bytes(view) == datagram
+        assert transaction == int.from_bytes(datagram[:2], "big")
+        assert len(datagram) == 6 + int.from_bytes(datagram[4:6], "big") <= MAX_FRAME
+    assert seen

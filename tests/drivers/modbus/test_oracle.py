@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from pymodbus import FramerType
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusUdpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.base import Request
@@ -19,6 +19,16 @@ UNITS = (1, 17)
 SIZE = 2500
 REGISTERS = {unit: [random.Random(unit).randrange(0x10000) for _ in range(SIZE)] for unit in UNITS}
 BITS = {unit: [random.Random(-unit).random() < 0.5 for _ in range(SIZE)] for unit in UNITS}
+
+
+FRAMERS = {
+    "tcp": FramerType.SOCKET,
+    "udp": FramerType.SOCKET,
+    "rtu+tcp": FramerType.RTU,
+    "ascii+tcp": FramerType.ASCII,
+    "serial": FramerType.RTU,
+    "ascii+serial": FramerType.ASCII,
+}
 
 
 def devices():
@@ -39,17 +49,20 @@ def devices():
 @asynccontextmanager
 async def served(kind):
     """A URL under which pymodbus serves the devices."""
-    if kind == "serial":
+    framer = FRAMERS[kind]
+    if kind.endswith("serial"):
         with pty_pair() as (ours, theirs):
-            server = ModbusSerialServer(devices(), port=theirs, baudrate=115200)
+            server = ModbusSerialServer(devices(), port=theirs, baudrate=115200, framer=framer)
             await server.serve_forever(background=True)
-            yield f"serial://{ours}?baud=115200"
+            yield f"{kind}://{ours}?baud=115200"
             await server.shutdown()
         return
-    framer = FramerType.SOCKET if kind == "tcp" else FramerType.RTU
-    server = ModbusTcpServer(devices(), address=("127.0.0.1", 0), framer=framer)
+    server = (ModbusUdpServer if kind == "udp" else ModbusTcpServer)(devices(), address=("127.0.0.1", 0), framer=framer)
     await server.serve_forever(background=True)
-    port = server.transport.sockets[0].getsockname()[1]
+    if kind == "udp":
+        port = server.transport.get_extra_info("sockname")[1]
+    else:
+        port = server.transport.sockets[0].getsockname()[1]
     yield f"{kind}://127.0.0.1:{port}"
     await server.shutdown()
     await asyncio.sleep(0.05)
@@ -67,7 +80,7 @@ def expected(request):
     return number.to_bytes(request.answer_bytes, "little")
 
 
-@pytest.mark.parametrize("kind", ["tcp", "rtu+tcp", "serial"])
+@pytest.mark.parametrize("kind", FRAMERS)
 async def test_values_equal_those_of_pymodbus(kind):
     random_ = random.Random(5)
     requests = [Request(1, 3, 0, 125), Request(17, 4, SIZE - 1, 1), Request(1, 1, 0, 2000), Request(17, 2, 3, 1)]

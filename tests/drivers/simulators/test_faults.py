@@ -79,6 +79,10 @@ def test_noise_flips_about_the_asked_part_of_the_bits():
     assert Fault.parse("silent").spoil_frame(frame, noise) == frame
 
 
+def test_an_answer_that_comes_twice_is_the_same_both_times():
+    assert Fault.parse("twice").spoil_frame(b"abc", random.Random(1)) == b"abcabc"
+
+
 def test_cut_and_garbage_change_the_length():
     assert Fault.parse("cut:2").spoil_frame(ANSWER, random.Random(1)) == ANSWER[:-2]
     assert len(Fault.parse("garbage:40").spoil_frame(ANSWER, random.Random(1))) == 40

@@ -203,6 +203,19 @@ def test_a_line_that_was_closed_leaves_its_unit_in_quarantine():
     assert exchange.ready_at(1) == pytest.approx(TIMEOUT_S + LATE_S)
 
 
+def test_only_its_own_answer_ends_the_quarantine_of_a_unit_while_its_neighbour_is_asked():
+    """Not whatever bears its number: a neighbour may answer under it, and the true answer is still to come."""
+    exchange = line()
+    at = asked(exchange, ask(1)) + TIMEOUT_S
+    exchange.expire(at)
+    at = asked(exchange, ask(2), at)
+    assert exchange.received(b"1=x;", at + 0.1) is None
+    assert exchange.ready_at(1) > at
+    assert exchange.received(b"1=17;", at + 0.2) is None
+    assert (exchange.ready_at(1), exchange.late) == (0.0, 2)
+    assert number(exchange.received(b"2=3;", at + 0.3)) == 3
+
+
 def test_one_question_at_a_time():
     exchange = line()
     exchange.start(ask(1))

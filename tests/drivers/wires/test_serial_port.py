@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import termios
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import serial
 from drivers.address import parse_bus
 from drivers.errors import LinkUnavailable
 from drivers.wires import serial_port
-from drivers.wires.serial_port import SerialWire, _set_levels, close_port, open_port
+from drivers.wires.serial_port import SerialWire, _set_levels, character_of, close_port, open_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +57,21 @@ def test_a_killed_owner_leaves_no_lock_on_a_pseudo_terminal(line: str) -> None:
     assert killed.returncode == -9
     assert not exclusive(line)
     close_port(open_port(parse_bus(f"serial://{line}")))
+
+
+def test_a_pseudo_terminal_is_opened_again_and_again_whatever_character_is_asked_for(line: str) -> None:
+    """It has no parity and no 7 bits; the C library refuses to ask for them when nothing else is to be changed."""
+    for _ in range(3):
+        close_port(open_port(parse_bus(f"ascii+serial://{line}?baud=9600")))
+    with pytest.raises(termios.error):  # the twin
+        for _ in range(3):
+            serial.Serial(line, 9600, bytesize=7, parity="E").close()
+
+
+def test_a_real_port_gets_the_character_of_its_address() -> None:
+    expected = {"bytesize": 7, "parity": "E", "stopbits": 1}
+    assert character_of(parse_bus("ascii+serial:///dev/null")) == expected
+    assert character_of(parse_bus("ascii+serial:///dev/no-such-port")) == expected
 
 
 def test_a_missing_port_is_named_as_missing() -> None:
