@@ -14,6 +14,7 @@ from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceError, DeviceException, LinkLost, LinkUnavailable
 from drivers.links import Links
+from drivers.modbus import link_udp
 from drivers.modbus import mbap as framing
 from drivers.modbus.link_udp import UdpLink
 from tests.drivers.modbus.line import Recorder, data_of, mbap, perfect_datagram, perfect_pdu, udp_device
@@ -219,17 +220,62 @@ async def test_without_the_connected_socket_the_stranger_would_be_believed(monke
 async def test_nothing_listening_is_unavailable_with_a_hint_and_later_succeeds():
     port = free_port()
     with link_to(f"udp://127.0.0.1:{port}") as (link, sink):
+        await opened(link, sink)  # which proves nothing
+        link.send(ASK)
         for _ in range(3):
-            await opened(link, sink)  # which proves nothing
-            link.send(ASK)
             error = await sink.next()
             assert isinstance(error, LinkUnavailable)
             assert "ECONNREFUSED" in str(error)
             assert "nothing listens there" in str(error)
             assert sink.events == []
+            link.open()  # now it does
+        assert isinstance(await sink.next(), LinkUnavailable)
         async with udp_device(perfect, port=port):
             await opened(link, sink)
             await succeeds(link, sink)
+            assert link.late == 0
+
+
+async def test_after_a_refusal_a_link_is_open_when_anything_comes_back_or_nothing_for_long(monkeypatch):
+    port, asked = free_port(), []
+    with link_to(f"udp://127.0.0.1:{port}") as (link, sink):
+        await opened(link, sink)
+        link.send(ASK)
+        assert isinstance(await sink.next(), LinkUnavailable)
+        async with udp_device(lambda datagram, reply: asked.append((datagram, reply)), port=port):
+            link.open()
+            await until(lambda: asked)
+            assert sink.events == []
+            with pytest.raises(RuntimeError, match="closed"):
+                link.send(OTHER)
+            asked[0][1](b"")
+            assert await sink.next() == "opened"
+            link.send(ASK)
+            await until(lambda: len(asked) == 2)
+            asked[1][1](perfect_datagram(asked[1][0]))
+            assert await sink.next() == data_of(ASK)
+        await asyncio.sleep(0)
+        link.send(ASK)
+        assert isinstance(await sink.next(), LinkLost)
+        monkeypatch.setattr(link_udp, "KNOCK_S", 0.05)
+        async with udp_device(lambda datagram, reply: None, port=port):
+            await opened(link, sink)
+
+
+async def test_a_link_that_is_closed_while_it_knocks_hears_nothing_more(monkeypatch):
+    monkeypatch.setattr(link_udp, "KNOCK_S", 0.05)
+    port = free_port()
+    with link_to(f"udp://127.0.0.1:{port}") as (link, sink):
+        await opened(link, sink)
+        link.send(ASK)
+        assert isinstance(await sink.next(), LinkUnavailable)
+        asked = []
+        async with udp_device(lambda datagram, reply: asked.append(datagram), port=port):
+            link.open()
+            await until(lambda: asked)
+            link.close()
+            await asyncio.sleep(0.1)
+            assert sink.events == []
 
 
 async def test_a_device_that_goes_away_is_lost_and_works_again_when_it_is_back():
