@@ -40,6 +40,7 @@ SENT, RECEIVED, EVENT = 0, 1, 2
 FLYING, SOONEST, TOLD_PLACES = 0, 1, 2
 
 NEVER = np.inf
+#: Weight of a new round trip in the running mean.
 RTT_WEIGHT = 0.1
 OK = 0  # collector.types.Outcome
 #: epoll(7): only x86-64 packs the 12 bytes of an event; elsewhere its descriptor stands behind four bytes of nothing.

@@ -6,6 +6,7 @@ of a read that fails is the agenda's affair.
 
 import logging
 
+from collector.kernels.express import RTT_WEIGHT
 from collector.poll.agenda import Agenda
 from collector.poll.listening import Listening
 from collector.poll.plan import BusPlan
@@ -27,8 +28,6 @@ REOPEN_MAX_S = 60.0
 REOPEN_PORT_MAX_S = 4.0
 #: Whether a line may go to the express is looked at so often: it costs a look at each of its units and reads.
 ENROL_EVERY_S = 1.0
-#: Weight of a new round trip in the running mean.
-RTT_WEIGHT = 0.1
 
 
 class Bus:
