@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 
 def pytest_addoption(parser):
     group = parser.getgroup("hardware", "run the read-only part of the suite against a real device")
-    group.addoption("--hardware", metavar="URL", help="tcp://host:port, serial:///dev/ttyUSB0?baud=9600, rtu+tcp://...")
+    group.addoption("--hardware", metavar="URL", help="tcp://host:port, serial:///dev/ttyUSB0?baud=9600, udp://...")
     group.addoption("--profile", metavar="P", help="profile of the device, e.g. eastron/sdm630 or a .toml file")
     group.addoption("--unit", type=int, default=1, help="unit id (default 1)")
 

@@ -4,7 +4,7 @@ import errno
 import os
 
 _HINTS = {
-    errno.ECONNREFUSED: "nothing listens there: is Modbus TCP switched on in the device, is the port right?",
+    errno.ECONNREFUSED: "nothing listens there: is Modbus switched on in the device, is the port right?",
     errno.EHOSTUNREACH: "no such host on that network: is it on, is the address right?",
     errno.ENETUNREACH: "this gateway has no route to that network",
     errno.ETIMEDOUT: "the peer stopped answering: cable, switch, power, or a firewall that forgot the connection",
