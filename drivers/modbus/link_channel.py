@@ -8,10 +8,9 @@ import asyncio
 
 from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
-from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
+from drivers.errors import BadFrame, LinkError, LinkLost
 from drivers.modbus import mbap
 from drivers.modbus.link_tcp import TCP_COST
-from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.tcp_connection import TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
 
@@ -165,9 +164,4 @@ class ChannelConnection(TcpConnection):
             self.late += 1
             return
         request, channel.request = channel.request, None
-        try:
-            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
-        except (BadFrame, DeviceException) as error:
-            channel.sink.failed(error)
-        else:
-            channel.sink.answered(data)
+        mbap.tell(channel.sink, request, frame)

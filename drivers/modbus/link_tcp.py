@@ -6,10 +6,9 @@ from contextlib import suppress
 
 from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
-from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost
+from drivers.errors import BadFrame, LinkError, LinkLost
 from drivers.modbus import mbap
 from drivers.modbus.connection import CONNECT_S
-from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.tcp_connection import TcpConnection
 from drivers.modbus.tcp_pool import TcpPool
 
@@ -174,12 +173,7 @@ class TcpLink(TcpConnection):
             return
         self._request = None
         self._whole = _NOTHING
-        try:
-            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
-        except (BadFrame, DeviceException) as error:
-            self._sink.failed(error)
-        else:
-            self._sink.answered(data)
+        mbap.tell(self._sink, request, frame)
 
 
 class TracedTcpLink(TcpLink):

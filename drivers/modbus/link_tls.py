@@ -13,11 +13,10 @@ import ssl
 from drivers.address import BusAddress
 from drivers.address_settings import Tls
 from drivers.base import LinkCost, Request, Sink
-from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost, LinkUnavailable
+from drivers.errors import BadFrame, LinkError, LinkLost, LinkUnavailable
 from drivers.modbus import mbap
 from drivers.modbus.connection import CONNECT_S
 from drivers.modbus.link_tcp import TCP_COST
-from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.reasons import reason_and_hint
 from drivers.modbus.tcp_connection import KEEPALIVE_S
 from drivers.modbus.tls import client_context, handshake_reason
@@ -163,12 +162,7 @@ class TlsLink:
             self.late += 1
             return
         self._request = None
-        try:
-            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
-        except (BadFrame, DeviceException) as error:
-            self._sink.failed(error)
-        else:
-            self._sink.answered(data)
+        mbap.tell(self._sink, request, frame)
 
     def stream_ended(self, stream: "_Stream", error: Exception) -> None:
         """`stream` is closed, by the peer or because it cannot be followed."""

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 
-from drivers.base import Request
-from drivers.errors import BadFrame
-from drivers.modbus.pdu import MAX_PDU, encode_read
+from drivers.base import Request, Sink
+from drivers.errors import BadFrame, DeviceException
+from drivers.modbus.pdu import MAX_PDU, answer_of_unit, encode_read
 
 HEADER = 7
 #: Where the unit id stands.
@@ -79,3 +79,13 @@ def whole(datagram: bytes) -> tuple[int, memoryview]:
     if found is None or found[1] != len(datagram):
         raise BadFrame(f"not one Modbus frame: {len(datagram)} bytes that begin {datagram[:HEADER].hex(' ')}")
     return found[0], memoryview(datagram)
+
+
+def tell(sink: Sink, request: Request, frame: memoryview) -> None:
+    """Give `sink` what the whole `frame` answers to `request`: its data bytes, or why there are none."""
+    try:
+        data = answer_of_unit(request, frame[UNIT], frame[HEADER:])
+    except (BadFrame, DeviceException) as error:
+        sink.failed(error)
+    else:
+        sink.answered(data)

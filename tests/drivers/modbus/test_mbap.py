@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import Request
 from drivers.errors import BadFrame
-from drivers.modbus.mbap import MAX_FRAME, Frames, split, template, whole
+from drivers.modbus.mbap import MAX_FRAME, Frames, split, tell, template, whole
 from tests.fuzzing import hostile
 
 
@@ -90,3 +92,16 @@ def test_hostile_datagrams_are_a_frame_with_its_own_length_or_a_bad_frame():
         assert transaction == int.from_bytes(datagram[:2], "big")
         assert len(datagram) == 6 + int.from_bytes(datagram[4:6], "big") <= MAX_FRAME
     assert seen
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [("01 03 02 002a", "002a"), ("01 83 02", "exception 2"), ("02 03 02 002a", "answered unit 2")],
+)
+def test_a_frame_becomes_the_data_or_the_reason_why_there_is_none(answer, expected):
+    told = []
+    sink = SimpleNamespace(answered=lambda data: told.append(data.hex()), failed=lambda error: told.append(str(error)))
+    pdu = bytes.fromhex(answer)
+    tell(sink, Request(1, 3, 0, 1), memoryview(bytes((0, 7, 0, 0, 0, len(pdu))) + pdu))
+    assert len(told) == 1
+    assert expected in told[0]
