@@ -26,6 +26,7 @@ from collector.poll.unit import Breaker
 from collector.settings import Settings
 from collector.spool import Spool
 from collector.types import Quality, RawBatch, Row
+from collector.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,8 @@ class Pipeline:
         except (SpoolError, TimeoutError) as error:
             if not self._disk_error:
                 reason = str(error) or f"no commit within {COMMIT_TIMEOUT_S:.0f} s"
-                log.warning("the spool refuses (%s); keeping %d rows in memory", reason, len(self._unspooled))
+                held = counted(len(self._unspooled), "row")
+                log.warning("the spool refuses (%s); keeping %s in memory", reason, held)
                 self._disk_error = reason
             return
         if self._disk_error:
