@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from drivers.address_settings import BAUD_OF_KIND, PORT_KINDS, TLS_KEYS, Kind, Rs485, Tls, line_settings
+from drivers.address_settings import ASCII_KINDS, BAUD_OF_KIND, PORT_KINDS, TLS_KEYS, Kind, Rs485, Tls, line_settings
 from drivers.errors import Mistake, ProfileError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class BusAddress:
     @property
     def is_ascii(self) -> bool:
         """Whether Modbus ASCII is spoken."""
-        return self.kind in ("ascii+serial", "ascii+tcp")
+        return self.kind in ASCII_KINDS
 
     @property
     def place(self) -> str:

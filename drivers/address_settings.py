@@ -10,6 +10,8 @@ from drivers.errors import Mistake
 Kind = Literal["tcp", "udp", "rtu", "rtu+tcp", "raw+tcp", "ascii+serial", "ascii+tcp", "tls+tcp"]
 #: Those that are a serial port of this machine.
 PORT_KINDS: tuple[Kind, ...] = ("rtu", "ascii+serial")
+#: Those that carry Modbus ASCII.
+ASCII_KINDS: tuple[Kind, ...] = ("ascii+serial", "ascii+tcp")
 
 BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 
@@ -77,7 +79,7 @@ class Tls:
 def line_settings(query: str, kind: Kind, findings: list[Mistake]) -> dict[str, Any]:
     """Fields of a `BusAddress` of this kind, given or usual. Every mistake is added to `findings`."""
     settings = _settings(query, kind, findings)
-    is_ascii = kind in ("ascii+serial", "ascii+tcp")
+    is_ascii = kind in ASCII_KINDS
     return {
         "baud": _one_of(settings, "baud", BAUD_OF_KIND[kind], BAUDS, findings),
         "parity": _parity(settings, ASCII_PARITY if is_ascii else "N", findings),
