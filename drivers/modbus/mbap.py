@@ -77,7 +77,8 @@ def whole(datagram: bytes) -> tuple[int, memoryview]:
     """(transaction id, whole frame) of a datagram. Raises BadFrame when it is not exactly one frame."""
     found = split(datagram, 0, len(datagram))
     if found is None or found[1] != len(datagram):
-        raise BadFrame(f"not one Modbus frame: {len(datagram)} bytes that begin {datagram[:HEADER].hex(' ')}")
+        begin = f" that begin {datagram[:HEADER].hex(' ')}" if datagram else ""
+        raise BadFrame(f"not one Modbus frame: {len(datagram)} bytes{begin}")
     return found[0], memoryview(datagram)
 
 

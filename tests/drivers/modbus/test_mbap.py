@@ -79,6 +79,11 @@ def test_a_datagram_is_exactly_one_frame():
             whole(wrong)
 
 
+def test_an_empty_datagram_is_told_without_its_begin():
+    with pytest.raises(BadFrame, match=r"not one Modbus frame: 0 bytes$"):
+        whole(b"")
+
+
 def test_hostile_datagrams_are_a_frame_with_its_own_length_or_a_bad_frame():
     good = [b"\x00\x07\x00\x00\x00\x03\x01\x83\x02", b"\x00\x08\x00\x00\x00\x05\x01\x03\x02\x00\x2a"]
     seen = 0
