@@ -46,7 +46,8 @@ class Report:
     def advice(self) -> list[str]:
         """What to try next when something is wrong."""
         lines = list(_suspicions(self))
-        if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames):
+        late = self.late and not self.address.is_serial  # then it is not silent
+        if not (self.present or self.lost or self.gateway_refusals or self.statistics.bad_frames or late):
             lines += _silence(self)
             if self.address.text is not None and self.address.text.protocol in _DISCOVERED:
                 lines.append(_DISCOVERED[self.address.text.protocol])
@@ -134,9 +135,10 @@ def _suspicions(report: Report) -> list[str]:
             f"bytes came that are no frame ({report.strays}): wrong baud or parity, noise, or two units with one number"
         )
     if report.late and not report.address.is_serial:
+        doubled = ", or the network doubles datagrams" if report.address.kind == "udp" else ""
         lines.append(
             f"answers carried another transaction id ({report.late}): the device answers after the timeout "
-            "(--timeout), or does not repeat the id"
+            f"(--timeout), or does not repeat the id{doubled}"
         )
     elif report.late:
         lines.append(f"answers came late or from another unit ({report.late}): raise --timeout, check the unit numbers")

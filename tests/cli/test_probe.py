@@ -17,7 +17,7 @@ from collector.cli.probe import command
 from drivers.codec import encode_point
 from drivers.modbus.rtu import seal
 from drivers.profile import load_profile
-from tests.drivers.modbus.line import mbap, pty_device, tcp_device
+from tests.drivers.modbus.line import mbap, pty_device, tcp_device, udp_device
 
 
 @contextmanager
@@ -282,6 +282,19 @@ def test_a_device_that_does_not_repeat_the_transaction_id_is_suspected():
     with in_background(lambda: tcp_device(serve)) as url:
         result = run(url, "--timeout", 0.1)
     assert "does not repeat the id" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_a_device_that_answers_too_late_is_not_called_silent():
+    def serve(datagram, reply):
+        before = (datagram[0] << 8 | datagram[1]) - 1 & 0xFFFF
+        reply(mbap(before, 1, b"\x03\x02\x00\x07"))
+
+    with in_background(lambda: udp_device(serve)) as url:
+        result = run(url, "--timeout", 0.1)
+    assert "answers carried another transaction id" in result.stdout
+    assert "or the network doubles datagrams" in result.stdout
+    assert "nothing came back" not in result.stdout
     assert result.exit_code == 1
 
 
