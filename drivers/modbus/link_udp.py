@@ -15,11 +15,10 @@ import socket
 
 from drivers.address import BusAddress
 from drivers.base import LinkCost, Request, Sink
-from drivers.errors import BadFrame, DeviceException, LinkError, LinkLost, LinkUnavailable
+from drivers.errors import BadFrame, LinkError, LinkLost, LinkUnavailable
 from drivers.modbus import mbap
 from drivers.modbus.connection import CONNECT_S, Connection
 from drivers.modbus.link_tcp import TCP_COST
-from drivers.modbus.pdu import answer_of_unit
 from drivers.modbus.reasons import reason_and_hint
 from drivers.modbus.tcp_pool import TcpPool
 from drivers.wires.base import Trace
@@ -157,16 +156,15 @@ class UdpLink(Connection):
         request = self._request
         try:
             transaction, frame = mbap.whole(datagram)
-            if request is None or transaction != self._transaction:
+        except BadFrame as error:
+            if request is None:
                 self.late += 1
                 return
             self._request = None
-            data = answer_of_unit(request, frame[mbap.UNIT], frame[mbap.HEADER :])
-        except (BadFrame, DeviceException) as error:
-            self._request = None
-            if request is None:
-                self.late += 1
-            else:
-                self._sink.failed(error)
-        else:
-            self._sink.answered(data)
+            self._sink.failed(error)
+            return
+        if request is None or transaction != self._transaction:
+            self.late += 1
+            return
+        self._request = None
+        mbap.tell(self._sink, request, frame)
