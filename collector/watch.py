@@ -57,7 +57,7 @@ class Watch:
         if not self._status_file:
             return
         try:
-            await asyncio.to_thread(write_status, Path(self._status_file), snapshot)
+            await asyncio.to_thread(write_status, Path(self._status_file), {**snapshot, "interval_s": self._status_s})
         except OSError as error:
             # Status is a comfort, the data is the duty: say it once per reason and go on.
             _warn_once(f"status file {self._status_file}: {error.strerror or error}")

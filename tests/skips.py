@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.wording import counted
+
 #: Tools that scripts/test has not found, for our closing words.
 MISSING_TOOLS = "MISSING_TOOLS"
 
@@ -18,8 +20,9 @@ def not_checked(skipped: list[pytest.TestReport], missing_tools: str) -> list[st
         files[reason.removeprefix("Skipped: ")].append(report.nodeid.partition("::")[0])
     lines = [f"missing: {tool}: run scripts/setup-apt" for tool in missing_tools.split()]
     for reason, where in sorted(files.items()):
-        number = "1 check" if len(where) == 1 else f"{len(where)} checks"
-        lines.append(f"{number}: {reason} ({', '.join(sorted({Path(file).name for file in where}))})")
+        lines.append(
+            f"{counted(len(where), 'check')}: {reason} ({', '.join(sorted({Path(file).name for file in where}))})"
+        )
     return lines
 
 

@@ -13,10 +13,8 @@ from collector.wording import counted
 
 DAEMON_FILE = Path("/run/collector/status.json")
 BRIDGE_FILE = Path("/run/collector-bridge/status.json")
-#: A daemon writes its status at least this often; older means that it does not run, or hangs.
+#: A status that is older than this and than so many of its own intervals: the program does not run, or hangs.
 STALE_S = 15.0
-#: With very many devices it writes less often, see collector.watch; a bridge writes every `health.interval_s`.
-STALE_PER_DEVICE_S = 0.03
 STALE_INTERVALS = 3.0
 #: Lines whose load is shown.
 BUSIEST = 5
@@ -72,11 +70,7 @@ def _judged(status: dict[str, Any], age_s: float) -> tuple[bool, bool, list[Any]
     from collector.cli import bridge_status
 
     of_bridge = "store" in status and "devices" not in status
-    if of_bridge:
-        stale_s = max(STALE_S, STALE_INTERVALS * status.get("interval_s", 0.0))
-    else:
-        stale_s = max(STALE_S, STALE_PER_DEVICE_S * len(status["devices"]))
-    stale = age_s > stale_s
+    stale = age_s > max(STALE_S, STALE_INTERVALS * status.get("interval_s", 0.0))
     running = not stale and not status.get("stopped")
     warning = ""
     if status.get("stopped"):

@@ -114,6 +114,7 @@ def scaled(x: float, mul: float, add: float, div: float, exponent: int) -> float
 @inlined
 def published(known: bool, y: float, low: float, high: float, power: float, good: int) -> tuple[float, int]:
     """Value and quality of a sample: `y` where it is known and lies in its range, else why there is none."""
+    # Branches are foreseen here, for nearly all values are good; choosing by masks takes twice as long.
     if not known:
         return np.nan, NOT_AVAILABLE
     if y >= low and y <= high and abs(y) * power < EXACT:

@@ -75,20 +75,16 @@ class TcpLink(TcpConnection):
     def lend(self) -> tuple[int, int] | None:
         """(descriptor, last transaction id) for somebody who sends and receives in our place until `returned`.
 
-        They must take all that is there when the pool shows the socket: it does so once for what arrives. None unless
-        the connection is idle, with no byte left over in either direction.
+        None unless the connection is idle, with no byte left over in either direction.
         """
         if self._sock is None or not self.ready or self._request is not None or self._filled or self.stuck:
             return None
         self._lent = True
-        self._pool.notify_once(self._sock, True)
         return self._sock.fileno(), self._transaction
 
     def returned(self, request: Request | None, transaction: int) -> bytes:
         """Serve the connection again; `request`, if any, was sent in our place as `transaction`. Its frame."""
         self._lent = False
-        if self._sock is not None:
-            self._pool.notify_once(self._sock, False)  # shows again what was left in it
         self._transaction = transaction
         return b"" if request is None else self._expect(request, transaction)
 

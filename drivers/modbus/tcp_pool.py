@@ -69,14 +69,6 @@ class TcpPool:
         assert self._epoll is not None
         self._epoll.modify(sock, _READ | _WRITE if write else _READ)
 
-    def notify_once(self, sock: socket.socket, once: bool) -> None:
-        """Whether `sock` is shown once for what arrives, or for as long as bytes are left in it.
-
-        Once is for those who always take everything: the kernel need not look at the socket again afterwards.
-        """
-        assert self._epoll is not None
-        self._epoll.modify(sock, _READ | select.EPOLLET if once else _READ)
-
     def remove(self, sock: socket.socket) -> None:
         """Close `sock`. Its descriptor stays taken until the drain ends: events already fetched name it by number."""
         if self._connections.pop(sock.fileno(), None) is not None and self._epoll is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from collector.clock import FakeClock
 from collector.settings import Settings
-from collector.watch import SWEEP_STALL_S, TICK_STALL_S, Watch
+from collector.watch import STATUS_S, SWEEP_STALL_S, TICK_STALL_S, Watch
 
 
 @pytest.fixture
@@ -56,3 +57,8 @@ def test_no_watchdog_is_fed_when_the_sweep_stands_still(systemd, tmp_path):
 
 def test_no_watchdog_is_fed_when_no_tick_comes_to_an_end(systemd, tmp_path):
     assert not is_fed(systemd, tmp_path, sweep_age_s=0, tick_age_s=1.1 * TICK_STALL_S)
+
+
+def test_the_status_file_tells_how_often_it_is_written(systemd, tmp_path):
+    is_fed(systemd, tmp_path, sweep_age_s=0, tick_age_s=0)
+    assert json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["interval_s"] == STATUS_S

@@ -2,35 +2,28 @@
 
 import asyncio
 import time
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceException, LinkLost, LinkUnavailable
-from drivers.links import Links
 from drivers.modbus.ascii import command, seal, unseal
-from tests.drivers.modbus.line import Recorder, data_of, perfect_pdu, pty_device, tcp_device
+from tests.drivers.modbus import conversation
+from tests.drivers.modbus.conversation import OTHER, opened, send, succeeds
+from tests.drivers.modbus.line import perfect_pdu, pty_device, tcp_device
 from tests.waiting import until
 
 ASK = Request(1, 3, 1000, 20)
-OTHER = Request(1, 3, 2000, 20)
 NEIGHBOUR = Request(2, 4, 5, 3)
 LATE_S = 0.3
 QUESTION = 17
 
 
-@contextmanager
 def link_to(url, **settings):
-    links, sink = Links(), Recorder()
-    address = parse_bus(url.replace("serial://", "ascii+serial://"))
-    link = links.create(address, sink, timeout_s=0.5, **{"late_s": LATE_S, **settings})
-    try:
-        yield link, sink
-    finally:
-        link.close()
-        links.close()
+    address = url.replace("serial://", "ascii+serial://")
+    return conversation.link_to(address, timeout_s=0.5, **{"late_s": LATE_S, **settings})
 
 
 def ascii_device(serve):
@@ -43,36 +36,11 @@ def perfect_frame(frame):
     return seal(body[0], perfect_pdu(body[1:], body[0]))
 
 
-async def opened(link, sink):
-    link.open()
-    assert await sink.next() == "opened"
-
-
-async def send(link, request):
-    await asyncio.sleep(max(0.0, link.ready_at(request.unit) - time.monotonic() + 0.001))
-    link.send(request)
-
-
-async def succeeds(link, sink, request=OTHER):
-    await send(link, request)
-    assert await sink.next() == data_of(request)
-
-
 def perfect(device, frame):
     device.write(perfect_frame(frame))
 
 
-def first(*pieces):
-    """A device that answers its first question with `pieces` and the others perfectly."""
-
-    def serve(device, frame):
-        if len(device.questions) == 1:
-            for i, piece in enumerate(pieces):
-                device.write(piece, after_s=0.002 * i)
-        else:
-            perfect(device, frame)
-
-    return serve
+first = partial(conversation.first, perfect, every_s=0.002)
 
 
 @pytest.mark.parametrize(

@@ -9,66 +9,32 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.errors import BadFrame, DeviceException, LinkLost, LinkUnavailable
-from drivers.links import Links
 from drivers.modbus.rtu import encode, seal
 from drivers.wires.serial_port import SerialWire
-from tests.drivers.modbus.line import Recorder, data_of, perfect_frame, pty_device, tcp_device
+from tests.drivers.modbus import conversation
+from tests.drivers.modbus.conversation import OTHER, opened, send, succeeds
+from tests.drivers.modbus.line import perfect_frame, pty_device, tcp_device
 from tests.waiting import until
 
 ASK = Request(1, 3, 1000, 20)
-OTHER = Request(1, 3, 2000, 20)
 NEIGHBOUR = Request(2, 4, 5, 3)
 LATE_S = 0.3
 TIOCVHANGUP = 0x5437  # not in termios
-
-
-@contextmanager
-def link_to(url, **settings):
-    links, sink = Links(), Recorder()
-    link = links.create(parse_bus(url), sink, timeout_s=0.5, **{"late_s": LATE_S, **settings})
-    try:
-        yield link, sink
-    finally:
-        link.close()
-        links.close()
-
-
-async def opened(link, sink):
-    link.open()
-    assert await sink.next() == "opened"
-
-
-async def send(link, request):
-    await asyncio.sleep(max(0.0, link.ready_at(request.unit) - time.monotonic() + 0.001))
-    link.send(request)
-
-
-async def succeeds(link, sink, request=OTHER):
-    await send(link, request)
-    assert await sink.next() == data_of(request)
 
 
 def perfect(device, frame):
     device.write(perfect_frame(frame))
 
 
-def first(*pieces):
-    """A device that answers its first question with `pieces` and the others perfectly."""
-
-    def serve(device, frame):
-        if len(device.questions) == 1:
-            for i, piece in enumerate(pieces):
-                device.write(piece, after_s=0.01 * i)
-        else:
-            perfect(device, frame)
-
-    return serve
+link_to = partial(conversation.link_to, timeout_s=0.5, late_s=LATE_S)
+first = partial(conversation.first, perfect)
 
 
 @pytest.mark.parametrize(

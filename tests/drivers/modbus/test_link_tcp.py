@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,34 +17,11 @@ from drivers.errors import BadFrame, DeviceException, LinkLost, LinkUnavailable
 from drivers.links import Links
 from drivers.modbus.link_tcp import BUFFER_BYTES, TcpLink
 from drivers.modbus.tcp_pool import TcpPool
+from tests.drivers.modbus.conversation import OTHER, link_to, opened, succeeds
 from tests.drivers.modbus.line import Recorder, answer_perfectly, data_of, mbap, perfect_pdu, question, tcp_device
 from tests.waiting import until
 
-ASK = Request(3, 3, 1000, 60)
-OTHER = Request(3, 3, 2000, 60)
-
-
-@contextmanager
-def link_to(url, sink=None, **settings):
-    """A link of its own pool and its recorder."""
-    sink = sink or Recorder()
-    links = Links()
-    link = links.create(parse_bus(url), sink, timeout_s=1.0, **settings)
-    try:
-        yield link, sink
-    finally:
-        link.close()
-        links.close()
-
-
-async def opened(link, sink):
-    link.open()
-    assert await sink.next() == "opened"
-
-
-async def succeeds(link, sink, request=OTHER):
-    link.send(request)
-    assert await sink.next() == data_of(request)
+ASK = Request(1, 3, 1000, 20)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +238,7 @@ def reset(writer):
 
 
 @pytest.mark.parametrize("end", [reset, lambda writer: writer.close()], ids=["reset", "close"])
-@pytest.mark.parametrize("sent", [0, 1, 6, 50], ids=lambda n: f"after {n} bytes")
+@pytest.mark.parametrize("sent", [0, 1, 6, 20], ids=lambda n: f"after {n} bytes")
 async def test_a_connection_that_ends_is_lost_and_a_new_one_succeeds(end, sent):
     async def device(reader, writer):
         transaction, unit, pdu = await question(reader)

@@ -5,7 +5,6 @@ import random
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,35 +16,14 @@ from drivers.links import Links
 from drivers.modbus import link_udp
 from drivers.modbus import mbap as framing
 from drivers.modbus.link_udp import UdpLink
-from tests.drivers.modbus.line import Recorder, data_of, mbap, perfect_datagram, perfect_pdu, udp_device
+from tests.drivers.modbus.conversation import OTHER, link_to, opened, succeeds
+from tests.drivers.modbus.line import data_of, mbap, perfect_datagram, perfect_pdu, udp_device
 from tests.fuzzing import INPUTS, hostile
 from tests.servers import free_port
 from tests.waiting import until
 
 ASK = Request(1, 3, 1000, 20)
-OTHER = Request(1, 3, 2000, 20)
 UNREACHABLE = Path(__file__).with_name("unreachable.py")
-
-
-@contextmanager
-def link_to(url, trace=None):
-    links, sink = Links(), Recorder()
-    link = links.create(parse_bus(url), sink, timeout_s=1.0, trace=trace)
-    try:
-        yield link, sink
-    finally:
-        link.close()
-        links.close()
-
-
-async def opened(link, sink):
-    link.open()
-    assert await sink.next() == "opened"
-
-
-async def succeeds(link, sink, request=OTHER):
-    link.send(request)
-    assert await sink.next() == data_of(request)
 
 
 def perfect(datagram, reply):

@@ -8,14 +8,7 @@ from hypothesis import strategies as st
 from drivers.modbus.ascii import seal
 from drivers.simulators.bus_ascii import AsciiBus
 from drivers.simulators.faults import Fault
-from drivers.simulators.unit import Identity, Unit, registers
-
-WORDS = list(range(1000, 1100))
-PATIENCE_S = 10.0
-
-
-def unit(name="u"):
-    return Unit(name, registers(0, bytearray(struct.pack(">100H", *WORDS))), Identity("Acme", "M1"))
+from tests.drivers.simulators.serial_bus import WORDS, Line, answer_pdu, unit
 
 
 def request(address, count, unit_id=1, function=3):
@@ -23,34 +16,14 @@ def request(address, count, unit_id=1, function=3):
 
 
 def answer(address, count, unit_id=1, function=3):
-    words = struct.pack(f">{count}H", *WORDS[address : address + count])
-    return seal(unit_id, bytes((function, len(words))) + words)
-
-
-class Line:
-    """What the bus puts on the wire, and when its line was reset."""
-
-    def __init__(self, units, **options):
-        self.sent = bytearray()
-        self.resets = 0
-        self.bus = AsciiBus(units, self.sent.extend, self._reset, **options)
-
-    def _reset(self):
-        self.resets += 1
-
-    async def settled(self, expected):
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.sent) < len(expected):
-                await asyncio.sleep(0.005)
-        assert bytes(self.sent) == expected
-        self.sent.clear()
+    return seal(unit_id, answer_pdu(address, count, function))
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=8))
 @settings(max_examples=20, deadline=None)
 def test_a_request_in_any_pieces_is_answered(cuts):
     async def scenario():
-        line, frame = Line({1: unit()}), request(3, 4)
+        line, frame = Line(AsciiBus, {1: unit()}), request(3, 4)
         for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(frame)], strict=True):
             line.bus.feed(frame[begin:end])
         await line.settled(answer(3, 4))
@@ -59,7 +32,7 @@ def test_a_request_in_any_pieces_is_answered(cuts):
 
 
 async def test_only_the_unit_that_was_asked_answers():
-    line = Line({1: unit(), 2: unit()})
+    line = Line(AsciiBus, {1: unit(), 2: unit()})
     for unit_id, expected in ((1, answer(0, 1)), (2, answer(0, 1, 2)), (3, b""), (0, b"")):
         line.bus.feed(request(0, 1, unit_id))
         await line.settled(expected)
@@ -69,7 +42,7 @@ async def test_only_the_unit_that_was_asked_answers():
 @settings(max_examples=25, deadline=None)
 def test_a_colon_begins_a_question_anew_after_any_noise(noise):
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(AsciiBus, {1: unit()})
         line.bus.feed(noise)
         line.sent.clear()
         line.bus.feed(request(0, 2))
@@ -81,7 +54,7 @@ def test_a_colon_begins_a_question_anew_after_any_noise(noise):
 
 @pytest.mark.parametrize("spoilt", [request(0, 1)[:-4] + b"00\r\n", request(0, 1).replace(b"0", b"x")])
 async def test_a_damaged_question_is_counted_and_not_answered(spoilt):
-    line = Line({1: unit()})
+    line = Line(AsciiBus, {1: unit()})
     line.bus.feed(spoilt)
     assert (bytes(line.sent), line.bus.bad_frames) == (b"", 1)
     line.bus.feed(request(0, 1))
@@ -89,7 +62,7 @@ async def test_a_damaged_question_is_counted_and_not_answered(spoilt):
 
 
 async def test_writes_are_refused_and_identification_is_answered():
-    line = Line({1: unit()})
+    line = Line(AsciiBus, {1: unit()})
     line.bus.feed(seal(1, b"\x06\x00\x01\x00\x02"))
     await line.settled(seal(1, b"\x86\x01"))
     line.bus.feed(seal(1, b"\x11"))
@@ -106,7 +79,7 @@ async def test_faults_spoil_the_answer_inside_a_sound_frame():
         "echo": request(0, 2) + right,
         "twice": right + right,
     }
-    line = Line({1: unit()})
+    line = Line(AsciiBus, {1: unit()})
     for fault, expected in spoilt.items():
         line.bus.units[1].fault = Fault.parse(f"{fault}*1")
         line.bus.feed(request(0, 2))

@@ -14,15 +14,9 @@ from pymodbus.framer import FramerRTU, FramerType
 from drivers.simulators.bus_rtu import RtuBus
 from drivers.simulators.faults import Fault
 from drivers.simulators.server_serial import PtyLine, StreamPort
-from drivers.simulators.unit import Identity, Unit, registers
+from tests.drivers.simulators.serial_bus import PATIENCE_S, WORDS, Line, answer_pdu, unit
 
-WORDS = list(range(1000, 1100))
-PATIENCE_S = 10.0
 QUIET_S = 0.15
-
-
-def unit(name="u"):
-    return Unit(name, registers(0, bytearray(struct.pack(">100H", *WORDS))), Identity("Acme", "M1"))
 
 
 def sealed(body):
@@ -35,27 +29,7 @@ def request(address, count, unit_id=1, function=3):
 
 
 def answer(address, count, unit_id=1, function=3):
-    words = struct.pack(f">{count}H", *WORDS[address : address + count])
-    return sealed(bytes((unit_id, function, len(words))) + words)
-
-
-class Line:
-    """What the bus puts on the wire, and when its line was reset."""
-
-    def __init__(self, units, **options):
-        self.sent = bytearray()
-        self.resets = 0
-        self.bus = RtuBus(units, self.sent.extend, self._reset, **options)
-
-    def _reset(self):
-        self.resets += 1
-
-    async def settled(self, expected):
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.sent) < len(expected):
-                await asyncio.sleep(0.005)
-        assert bytes(self.sent) == expected
-        self.sent.clear()
+    return sealed(bytes((unit_id,)) + answer_pdu(address, count, function))
 
 
 @asynccontextmanager
@@ -72,7 +46,7 @@ async def pty(tmp_path, units, **options):
 @settings(max_examples=20, deadline=None)
 def test_a_request_in_any_pieces_is_answered(cuts):
     async def scenario():
-        line, frame = Line({1: unit()}), request(3, 4)
+        line, frame = Line(RtuBus, {1: unit()}), request(3, 4)
         for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), 8], strict=True):
             line.bus.feed(frame[begin:end])
         await line.settled(answer(3, 4))
@@ -82,7 +56,7 @@ def test_a_request_in_any_pieces_is_answered(cuts):
 
 def test_only_the_unit_that_was_asked_answers():
     async def scenario():
-        line = Line({1: unit(), 2: unit()})
+        line = Line(RtuBus, {1: unit(), 2: unit()})
         for unit_id, expected in ((1, answer(0, 1)), (2, answer(0, 1, 2)), (3, b""), (0, b"")):
             line.bus.feed(request(0, 1, unit_id))
             await line.settled(expected)
@@ -94,7 +68,7 @@ def test_only_the_unit_that_was_asked_answers():
 @settings(max_examples=25, deadline=None)
 def test_after_any_noise_and_a_pause_the_next_request_is_answered(noise):
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(RtuBus, {1: unit()})
         line.bus.feed(noise)
         async with asyncio.timeout(PATIENCE_S):
             while line.bus._held:
@@ -111,7 +85,7 @@ def test_after_any_noise_and_a_pause_the_next_request_is_answered(noise):
 )
 def test_writes_and_unknown_functions_get_exception_1_and_are_counted(pdu):
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(RtuBus, {1: unit()})
         line.bus.feed(sealed(b"\x01" + pdu))
         await line.settled(sealed(bytes((1, pdu[0] | 0x80, 1))))
         assert line.bus.units[1].writes_refused == 1
@@ -121,7 +95,7 @@ def test_writes_and_unknown_functions_get_exception_1_and_are_counted(pdu):
 
 def test_a_late_answer_comes_in_the_middle_of_the_next_request_and_a_slow_one_does_not():
     async def scenario(kind):
-        line = Line({1: unit(), 2: unit()}, turnaround_s=0.5)
+        line = Line(RtuBus, {1: unit(), 2: unit()}, turnaround_s=0.5)
         line.bus.units[1].fault = Fault.parse(f"{kind}:0.1*1")
         line.bus.feed(request(0, 1))
         await asyncio.sleep(0)
@@ -148,7 +122,7 @@ def test_a_late_answer_comes_in_the_middle_of_the_next_request_and_a_slow_one_do
 )
 def test_a_spoilt_answer_is_followed_by_a_perfect_one(fault, expected):
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(RtuBus, {1: unit()})
         line.bus.units[1].fault = Fault.parse(f"{fault}*1")
         line.bus.feed(request(0, 2))
         await line.settled(expected)
@@ -160,7 +134,7 @@ def test_a_spoilt_answer_is_followed_by_a_perfect_one(fault, expected):
 
 def test_noise_keeps_the_length_and_breaks_the_checksum():
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(RtuBus, {1: unit()})
         line.bus.units[1].fault = Fault.parse("noise:0.05")
         line.bus.feed(request(0, 50))
         assert len(line.sent) == len(answer(0, 50))
@@ -186,7 +160,7 @@ def test_a_paced_line_delivers_the_answer_byte_by_byte_and_whole():
 
 def test_answers_owed_are_bounded():
     async def scenario():
-        line = Line({1: unit()})
+        line = Line(RtuBus, {1: unit()})
         line.bus.units[1].fault = Fault.parse("late:100")
         for _ in range(1000):
             line.bus.feed(request(0, 1))
