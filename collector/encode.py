@@ -34,8 +34,6 @@ _SUFFIXES = {
     kernels.DELTA: "_delta",
     kernels.RESETS: "_resets",
 }
-_WINDOW_PARTS = (kernels.MEAN, kernels.LOW, kernels.HIGH, kernels.LAST, kernels.COUNT, kernels.EXPECTED)
-_COUNTER_PARTS = (*_WINDOW_PARTS, kernels.DELTA, kernels.RESETS)
 #: Parts that are always whole numbers.
 _INTEGERS = frozenset({kernels.QUALITY, kernels.COUNT, kernels.EXPECTED, kernels.RESETS})
 #: A mean knows more than one reading does.
@@ -69,23 +67,13 @@ def _first_line(gateway: str, boot_id: str, spool_id: str, seq: int, points: int
 
 
 class _Fields(NamedTuple):
-    """Fields to write, in the order given by `order`."""
+    """Fields to write, as the kernel takes them."""
 
-    order: Int32
+    fields: Int32
     point: Int32
-    part: Uint8
     ts_ns: Int64
-    value: Float64
-
-
-def _room_for(room: int) -> _Fields:
-    return _Fields(
-        order=np.empty(room, np.int32),
-        point=np.empty(room, np.int32),
-        part=np.empty(room, np.uint8),
-        ts_ns=np.empty(room, np.int64),
-        value=np.empty(room, np.float64),
-    )
+    values: Float64
+    quality: Uint8
 
 
 class Encode:
@@ -121,7 +109,7 @@ class Encode:
         self._series = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         self._series_of = np.array([self._series[key] for key in keys], np.int32)
         self._form_of, self._forms = self._form_tables()
-        self._fields = _room_for(0)
+        self._found = self._kept = np.empty(0, np.int32)
         self._prefixes: dict[int, Int32] = {}
         self._told = np.full(len(points), kernels.NEVER, np.uint8)
         self._limit = target_bytes - len(envelope(b"", **self._name, seq=2**63, points=target_bytes))
@@ -159,47 +147,30 @@ class Encode:
 
     def _sample_fields(self, samples: Samples, keep: NDArray[np.bool_], part: slice) -> _Fields:
         room = 2 * int(np.count_nonzero(keep[part]))
-        if room > len(self._fields.order):
-            self._fields = _room_for(room)
-        if not room:
-            return _room_for(0)
-        count = kernels.pick(
-            keep[part],
-            samples.point[part],
-            samples.ts_ns[part],
-            samples.value[part],
-            samples.quality[part],
-            self._category_of,
-            self._told,
-            np.empty(len(self._categories), np.int64),
-            self._fields.point,
-            self._fields.part,
-            self._fields.ts_ns,
-            self._fields.value,
-            self._fields.order,
-        )
-        return self._fields._replace(order=self._fields.order[:count])
+        if room > len(self._kept):
+            self._found, self._kept = np.empty(room, np.int32), np.empty(room, np.int32)
+        point, quality = samples.point[part], samples.quality[part]
+        place = np.empty(len(self._categories), np.int64)
+        tables = (self._category_of, self._told, place, self._found, self._kept)
+        count = kernels.pick(keep[part], point, quality, *tables) if room else 0
+        return _Fields(self._kept[:count], point, samples.ts_ns[part], samples.value[part].reshape(1, -1), quality)
 
     def _window_fields(self, rows: WindowRows, part: slice) -> _Fields:
         statistics = (rows.mean, rows.low, rows.high, rows.last, rows.count, rows.expected, *(rows.counted or ()))
-        parts = _COUNTER_PARTS if rows.counted else _WINDOW_PARTS
-        value = np.stack([statistic[part] for statistic in statistics], axis=1).ravel()
-        told = ~np.isnan(value)
-        point = np.repeat(rows.point[part], len(statistics))[told]
-        return _Fields(
-            order=np.argsort(self._category_of[point], kind="stable").astype(np.int32),
-            point=point,
-            part=np.tile(np.array(parts, np.uint8), len(rows.point[part]))[told],
-            ts_ns=np.repeat(rows.ts_ns[part], len(statistics))[told],
-            value=value[told],
-        )
+        values = np.array([statistic[part] for statistic in statistics], np.float64)
+        point = rows.point[part]
+        order = np.argsort(self._category_of[point], kind="stable").astype(np.int32)
+        parts = np.arange(kernels.MEAN, kernels.MEAN + len(statistics), dtype=np.int32)
+        told = ~np.isnan(values.T[order])
+        fields = (order[:, None] * np.int32(kernels.PARTS) + parts)[told]
+        return _Fields(fields, point, rows.ts_ns[part], values, np.empty(0, np.uint8))
 
     def _write(self, fields: _Fields, window_s: int, next_seq: int, rows: list[Row]) -> None:
         prefixes = self._prefix_table(window_s)
         text = np.frombuffer(self._text, np.uint8)
         body = self._out.data
         written = 0
-        while written < len(fields.order):
+        while written < len(fields.fields):
             written, count = kernels.write(
                 written,
                 *fields,
@@ -243,9 +214,9 @@ class Encode:
         keys = [(p.name, p.decimals, p.state or p.type == "bool") for p in self._points]
         number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         forms = [
-            (*self._place(f"{escape_tag(name + suffix)}="), _decimals(part, decimals, state))
+            (*self._place(f"{escape_tag(name + _SUFFIXES.get(part, ''))}="), _decimals(part, decimals, state))
             for name, decimals, state in number_of
-            for part, suffix in _SUFFIXES.items()
+            for part in range(kernels.PARTS)
         ]
         table = np.array(forms, np.int32).reshape(-1, kernels.FORM_COLUMNS)
         return np.array([number_of[key] for key in keys], np.int32), table

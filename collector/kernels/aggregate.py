@@ -49,26 +49,26 @@ def accumulate(
     goes to the window of the later reading, in `counted` as in `state`. `span` is where it begins at 0 again, 0 if it
     never does.
     """
-    for i in range(u64(begin), u64(len(point))):
-        if quality[i] not in (GOOD, CLOCK_UNSURE):
-            continue
-        t = ts_ns[i]
-        v = value[i]
-        p = u64(point[i])
-        counter = counter_of[p]
-        if t > horizon_ns:
-            for w in range(len(start)):
-                late[w] += 1
-            continue
-        for w in range(len(start)):
-            if t - start[w] >= 2 * width[w]:
-                return int(i)
-        for w in range(len(start)):
-            into = t - start[w]
-            if into < 0:
+    end = len(point)
+    for w in range(len(start)):
+        after = start[w] + 2 * width[w]
+        for i in range(u64(begin), u64(end)):
+            if ts_ns[i] >= after and ts_ns[i] <= horizon_ns and quality[i] in (GOOD, CLOCK_UNSURE):
+                end = int(i)
+                break
+    for w in range(len(start)):
+        first, following = start[w], start[w] + width[w]
+        now, then = u64(2 * w + slot[w]), u64(2 * w + 1 - slot[w])
+        for i in range(u64(begin), u64(end)):
+            if quality[i] not in (GOOD, CLOCK_UNSURE):
+                continue
+            t = ts_ns[i]
+            if t < first or t > horizon_ns:
                 late[w] += 1
                 continue
-            s = u64(2 * w + (slot[w] if into < width[w] else 1 - slot[w]))
+            v = value[i]
+            p = u64(point[i])
+            s = now if t < following else then
             if state[s, p, COUNT] == 0.0:
                 state[s, p, FIRST] = v
                 state[s, p, LOW] = v
@@ -78,9 +78,9 @@ def accumulate(
             state[s, p, LOW] = v if v < state[s, p, LOW] else state[s, p, LOW]
             state[s, p, HIGH] = v if v > state[s, p, HIGH] else state[s, p, HIGH]
             state[s, p, LAST] = v
-            if counter < 0:
+            if counter_of[p] < 0:
                 continue
-            c = u64(counter)
+            c = u64(counter_of[p])
             step = v - before[w, c]
             before[w, c] = v
             if np.isnan(step):
@@ -91,4 +91,4 @@ def accumulate(
             counted[s, c, STEPS] += 1.0
             counted[s, c, RESETS] += 1.0 if step < 0.0 else 0.0
             counted[s, c, DELTA] += step if step > 0.0 else 0.0
-    return len(point)
+    return end

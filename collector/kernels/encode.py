@@ -9,8 +9,9 @@ GOOD, CLOCK_UNSURE = 0, 6  # collector.types.Quality
 #: Quality that was never told; equal to no real one.
 NEVER = 255
 
-#: What a field says of its point. The field's text is `forms[form_of[point] * PARTS + part]`.
-VALUE, QUALITY, MEAN, LOW, HIGH, LAST, COUNT, EXPECTED, DELTA, RESETS, PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+#: What a field says of its point. A field is the number `i * PARTS + part`: the part of sample or window i. Its text is
+#: `forms[form_of[point] * PARTS + part]`; PARTS is a power of two, for it is divided by for each field.
+VALUE, QUALITY, MEAN, LOW, HIGH, LAST, COUNT, EXPECTED, DELTA, RESETS, PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16
 #: Columns of `forms`: "name=" in the text, and the decimals of its number, INTEGER for `3i`.
 TEXT_AT, TEXT_BYTES, DECIMALS, FORM_COLUMNS = 0, 1, 2, 3
 INTEGER = -1
@@ -151,27 +152,22 @@ def put_row(rows: NDArray[np.int64], number: int, end: int, points: int, earlies
 
 
 @kernel(
-    "int64(boolean[::1], int32[::1], int64[::1], float64[::1], uint8[::1], int32[::1], uint8[::1], int64[::1],"
-    " int32[::1], uint8[::1], int64[::1], float64[::1], int32[::1])"
+    "int64(boolean[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int64[::1], int32[::1], int32[::1])"
 )
 def pick(
     keep: NDArray[np.bool_],
     point: NDArray[np.int32],
-    ts_ns: NDArray[np.int64],
-    value: NDArray[np.float64],
     quality: NDArray[np.uint8],
     category_of: NDArray[np.int32],
     told: NDArray[np.uint8],
     place: NDArray[np.int64],
-    field_point: NDArray[np.int32],
-    field_part: NDArray[np.uint8],
-    field_ns: NDArray[np.int64],
-    field_value: NDArray[np.float64],
-    order: NDArray[np.int32],
+    found: NDArray[np.int32],
+    fields: NDArray[np.int32],
 ) -> int:
     """The fields of the kept samples: the value if there is one, the quality where it differs from what was `told`.
 
-    `order` lists them by category, else as they came; `place` is room for one number per category. Returns how many.
+    `fields` lists them by category, else as they came; `place` is room for one number per category, `found` for as many
+    as `fields`. Returns how many.
     """
     place[:] = 0
     n = u64(0)
@@ -188,16 +184,10 @@ def pick(
             category = category_of[p]
         good = q in (GOOD, CLOCK_UNSURE)
         if good:
-            field_point[n] = point[i]
-            field_part[n] = VALUE
-            field_ns[n] = ts_ns[i]
-            field_value[n] = value[i]
+            found[n] = np.int32(i * u64(PARTS) + u64(VALUE))
             n += u64(1)
         if q != told[p] or not good:
-            field_point[n] = point[i]
-            field_part[n] = QUALITY
-            field_ns[n] = ts_ns[i]
-            field_value[n] = np.float64(q)
+            found[n] = np.int32(i * u64(PARTS) + u64(QUALITY))
             n += u64(1)
             told[p] = q
     place[category] += np.int64(n - before)
@@ -208,28 +198,28 @@ def pick(
     to = u64(0)
     category = -1
     for k in range(n):
-        c = category_of[field_point[k]]
+        c = category_of[point[u64(found[k]) // u64(PARTS)]]
         if c != category:
             if category >= 0:
                 place[category] = np.int64(to)
             category = c
             to = u64(place[c])
-        order[to] = np.int32(k)
+        fields[to] = found[k]
         to += u64(1)
     return int(n)
 
 
 @kernel(
-    "UniTuple(int64, 2)(int64, int32[::1], int32[::1], uint8[::1], int64[::1], float64[::1], int32[::1], int32[::1],"
+    "UniTuple(int64, 2)(int64, int32[::1], int32[::1], int64[::1], float64[:,::1], uint8[::1], int32[::1], int32[::1],"
     " int32[::1], int32[:,::1], int32[:,::1], uint8[::1], int64, int64, int64[:,::1], uint8[::1])"
 )
 def write(
     begin: int,
-    order: NDArray[np.int32],
+    fields: NDArray[np.int32],
     point: NDArray[np.int32],
-    part: NDArray[np.uint8],
     ts_ns: NDArray[np.int64],
-    value: NDArray[np.float64],
+    values: NDArray[np.float64],
+    quality: NDArray[np.uint8],
     category_of: NDArray[np.int32],
     series_of: NDArray[np.int32],
     form_of: NDArray[np.int32],
@@ -241,9 +231,9 @@ def write(
     rows: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """Write the fields `order[begin:]` as lines, and group these into rows of one category and at most `limit` bytes.
+    """Write `fields[begin:]` as lines, and group these into rows of one category and at most `limit` bytes.
 
-    Neighbours of one series and time share a line; a line that would exceed the limit goes on in another one. Only a
+    `values` has one row of numbers, those of the samples, or one for each part of a window from MEAN on. Neighbours of one series and time share a line; a line that would exceed the limit goes on in another one. Only a
     line of a single field may be longer. Stops at a line's end when `out` has less than `reserve` bytes left or `rows`
     is full. Returns the number of the first field not written and the number of rows.
     """
@@ -252,10 +242,12 @@ def write(
     line_points = row_points = 0
     row_ns = stamp = series = category = 0
     while True:
-        over = i == len(order)
-        f = u64(order[0 if over else i])
+        over = i == len(fields)
+        field = u64(fields[0 if over else i])
+        f = field // u64(PARTS)
+        part = field % u64(PARTS)
         p = u64(point[f])
-        form = u64(form_of[p]) * u64(PARTS) + u64(part[f])
+        form = u64(form_of[p]) * u64(PARTS) + part
         size = u64(forms[form, TEXT_BYTES])
         too_long = to - line + size + u64(FIELD_BYTES + STAMP_BYTES) > u64(limit)
         if line_points > 0 and (over or series_of[p] != series or ts_ns[f] != stamp or too_long):
@@ -288,10 +280,11 @@ def write(
         to += u64(1)
         copy(text, u64(forms[form, TEXT_AT]), size, out, to)
         to += size
+        value = np.float64(quality[f]) if part == u64(QUALITY) else values[max(part, u64(MEAN)) - u64(MEAN), f]
         decimals = u64(max(forms[form, DECIMALS], 0))
-        while decimals > u64(0) and abs(value[f]) * POWERS[decimals] >= EXACT:
+        while decimals > u64(0) and abs(value) * POWERS[decimals] >= EXACT:
             decimals -= u64(1)
-        to = put_number(int(nearest(value[f], POWERS[decimals])), decimals, out, to)
+        to = put_number(int(nearest(value, POWERS[decimals])), decimals, out, to)
         if forms[form, DECIMALS] == INTEGER:
             out[to] = LETTER_I
             to += u64(1)
