@@ -27,7 +27,8 @@ class Aggregate:
     def __init__(self, points: Sequence[PointSpec], windows_s: Sequence[int]) -> None:
         numbers = [i for i, p in enumerate(points) if p.type != "string"]
         self._order = np.array(sorted(numbers, key=lambda i: (points[i].device, points[i].tags)), np.int32)
-        self._interval = np.array([max(round(p.interval_s * 1e9), 1) for p in points], np.int64)
+        interval_s = np.array([p.interval_s for p in points], np.float64)
+        self._interval = np.maximum(np.rint(interval_s * 1e9), 1).astype(np.int64)
         self._is_state = np.array([p.state or p.type == "bool" for p in points], np.bool_)
         self._width = np.array(windows_s, np.int64) * SECOND_NS
         self._start = np.zeros(len(windows_s), np.int64)

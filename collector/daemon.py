@@ -84,6 +84,7 @@ class Daemon:
                     raise
                 log.error("reload undone, the former configuration goes on; %s", error)
                 inventory = self._inventory(self._proven)
+            gc.collect()  # what the former configuration leaves behind
         return 0
 
     def _load(self) -> Inventory:
@@ -148,7 +149,6 @@ class Daemon:
         )
         self._proven = settings
         # All this is here to stay until the next reload: a full collection over it would cost a tick now and then.
-        gc.collect()
         gc.freeze()
         notify.ready()
         try:

@@ -37,7 +37,7 @@ INTAKE_MAX_BYTES = 64 << 20
 #: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped.
 UNSPOOLED_MAX_BYTES = 32 << 20
 #: The first tick comes this soon: after a restart somebody waits for the first readings.
-FIRST_TICK_S = 0.2
+FIRST_TICK_S = 0.1
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
 COMMIT_BYTES = 4 << 20

@@ -94,8 +94,10 @@ def _protocol_findings(
     """Devices of one bus that cannot share it, or that its address cannot reach."""
     findings = []
     names_on: dict[str, dict[str, None]] = {}
+    units_on: dict[str, set[str]] = {}
     for device in devices:
         names_on.setdefault(str(device.get("bus")), {})[str(device.get("profile"))] = None
+        units_on.setdefault(str(device.get("bus")), set()).add(str(device.get("unit", 1)))
     for i, bus in enumerate(buses):
         found = [profile_of(name) for name in names_on.get(str(bus.get("name")), ())]
         profiles = [profile for profile in found if isinstance(profile, AnyProfile)]
@@ -110,7 +112,7 @@ def _protocol_findings(
         except ProfileError as error:
             key = f"bus[{i}].url"
             findings += [Finding(file, key, shown(bus["url"], key), *rest) for _, *rest in error.findings]
-        units = {str(device.get("unit", 1)) for device in devices if device.get("bus") == bus.get("name")}
+        units = units_on.get(str(bus.get("name")), set())
         if len(units) > 1 and any(profile.alone for profile in profiles):
             reason = f"{len(units)} units on the line of a device that has no number: it would answer for all of them"
             hint = "give each a port and a bus of its own"

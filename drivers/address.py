@@ -23,6 +23,7 @@ are slow to let go of the wires; `rs485=rts` (or `rts-low`), the port's own driv
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -145,6 +146,7 @@ class BusAddress:
         return self.pause_ms / 1000
 
 
+@lru_cache(maxsize=4096)  # a configuration is read several times over
 def parse_bus(url: str) -> BusAddress:
     """Read a bus address. Raises ProfileError that lists every mistake in it."""
     findings: list[Mistake] = []

@@ -8,7 +8,7 @@ With NUMBA_DISABLE_JIT=1 the kernels run as Python; they convert every number ex
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ class Kernel:
         self.function = function
         self.signature = signature
         self.fault = ""  #: what was wrong with the cache, for the log
+        self.was_missing = False  #: the cache is sound and did not hold it
         self._run: Callable[..., Any] | None = None
         _kernels.append(self)
 
@@ -66,6 +67,7 @@ class Kernel:
             except Exception as error:  # numba's cache raises whatever pickle, the file system or LLVM raise
                 self.fault = f"{type(error).__name__}: {error}"
             if dispatcher.signatures:  # compiled, even if it could not be kept
+                self.was_missing = not self.fault and not dispatcher.stats.cache_hits
                 return _only(dispatcher)
             if cache is None or not cache.remove():
                 break
@@ -146,8 +148,9 @@ def is_compiled() -> bool:
     return not numba.config.DISABLE_JIT
 
 
-def warm_all() -> list[str]:
-    """Make every kernel defined so far ready. Returns what was wrong with the cache, one text per kernel."""
-    for each in _kernels:
+def warm(modules: Collection[str]) -> list[Kernel]:
+    """Make every kernel of these modules, of those imported so far, ready."""
+    kernels = [each for each in _kernels if each.function.__module__ in modules]
+    for each in kernels:
         each.ready()
-    return [f"{each.function.__qualname__}: {each.fault}" for each in _kernels if each.fault]
+    return kernels

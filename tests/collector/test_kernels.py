@@ -82,11 +82,11 @@ print(digest.hexdigest(), rows, fields)
 """
 
 
-def python(code, cache, **environment):
+def python(code, cache, *, arguments=(), **environment):
     """Run `code` in a process of its own, with its own numba cache."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(cache), **environment}
     variables["PYTHONHASHSEED"] = "0"
-    command = [sys.executable, "-W", "error", "-c", code]
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
     return subprocess.run(command, env=variables, cwd="/", capture_output=True, text=True, timeout=120)
 
 
@@ -245,3 +245,41 @@ def test_a_wrong_type_is_an_error_and_not_a_compilation():
     warm()
     with pytest.raises(TypeError, match="No matching definition"):
         filter_kernels.select(np.zeros(1), *[None] * 10)
+
+
+#: Warms, and prints what was wrong and the kernels that this process had to compile itself.
+WARM = """
+import sys
+from collector import kernels
+from collector.kernels import _jit
+if len(sys.argv) > 1: sys.executable = sys.argv[1]
+faults = kernels.warm()
+print(faults, sorted(k.function.__name__ for k in _jit._kernels if k.was_missing), sep="|")
+"""
+
+needs_two_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+
+
+def warmed(cache, *arguments):
+    """(faults, names of the kernels that the process compiled itself)"""
+    done = python(WARM, cache, arguments=arguments)
+    assert done.returncode == 0, done.stderr
+    faults, missing = done.stdout.strip().split("|")
+    return faults, missing
+
+
+@needs_two_processors
+@pytest.mark.timeout(120)
+def test_with_an_empty_cache_a_second_process_compiles_half_of_the_kernels(tmp_path):
+    assert warmed(tmp_path) == ("[]", "['crc32_joined', 'launch', 'pick', 'serve', 'write']")
+    assert warmed(tmp_path) == ("[]", "[]")
+
+
+@needs_two_processors
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python"])
+def test_a_second_process_that_fails_costs_only_its_time(tmp_path, program):
+    """The twin: without it the first process compiles all of them."""
+    everything = "['accumulate', 'crc32_joined', 'decode', 'launch', 'pick', 'select', 'serve', 'write']"
+    assert warmed(tmp_path, program) == ("[]", everything)
+    assert warmed(tmp_path) == ("[]", "[]")
