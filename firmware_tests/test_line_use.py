@@ -25,7 +25,7 @@ class Saturated:
         self.answers = self.alarms_rung = 0
         address = parse_bus(f"serial:///dev/ttyX?baud={baud}&parity=E")
         self.wire = VirtualWire(address, self.clock, random.Random(1))
-        self._alarms = VirtualAlarms(self.clock.mono)
+        self._alarms = VirtualAlarms(self.clock)
         self._requests = [Request(unit, 3, 0, registers) for unit in (1, 2, 3)]
         self._link = RtuLink(
             self.wire,

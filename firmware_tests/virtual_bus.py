@@ -35,6 +35,13 @@ TAKE_EVERY_S = 1.0
 class VirtualAlarms(Alarms):
     """Alarms that ring when the virtual time is told to be there."""
 
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock.mono)
+        self._clock = clock
+
+    def wait_until(self, at: float) -> None:
+        self._clock.advance(max(0.0, at - self._clock.mono()))
+
     @property
     def next_at(self) -> float:
         return self._first()
@@ -191,7 +198,7 @@ class VirtualBus:
         self.clock = FakeClock()
         self.pool = TcpPool()
         self._random = random.Random(seed)
-        self._alarms = VirtualAlarms(self.clock.mono)
+        self._alarms = VirtualAlarms(self.clock)
         self._intake = Intake(1 << 20)
         self._take_at = self.clock.mono()
         self._poller = Poller(plan, self, self._intake, self.clock, breaker, self._random.random)

@@ -9,6 +9,8 @@ from drivers.wires.alarm import Alarms
 from drivers.wires.base import Trace, Wire
 from drivers.wires.line import LineLink, Outcome
 
+#: The alarm for a question rings this much before it may leave, for what is still to be done takes about as long.
+PREPARE_S = 0.000_05
 #: A good answer is this much longer than its data: unit, function, byte count, CRC.
 _ANSWER_OVERHEAD = 5
 
@@ -39,22 +41,32 @@ class RtuLink(LineLink[Request]):
         self.cost = LinkCost(fixed_s=fixed_s, register_s=2 * character_s)
 
     def _received(self, data: bytes, now: float) -> Outcome:
-        return self._exchange.received(data, now, self._alarms.lead_s)
+        return self._exchange.received(data, now, self._alarms.least_late_s)
 
     def _step(self) -> None:
         """Do what is due: transmit after the gap, look for the answer, or judge the silence; then wait for the next."""
         exchange, now = self._exchange, self._mono()
         at = exchange.next_at()
-        if at is not None and at <= now:
+        if at is not None and at - self._early_s <= now:
             if not exchange.waiting and exchange.look_at is None:
                 self._report(exchange.silence(now))
             elif waiting := self._wire.waiting_bytes():
                 self._take(waiting)
             elif exchange.waiting:
-                self._transmit(now)
+                self._transmit(max(at, now))
             else:
                 exchange.looked()
         self._arm()
+
+    def _transmit(self, now: float) -> None:
+        question = self._exchange.transmit(now)
+        self._alarms.wait_until(now)
+        self._write(question)
+
+    @property
+    def _early_s(self) -> float:
+        """How much earlier than the exchange wants it the next step begins."""
+        return PREPARE_S if self._exchange.waiting and not self._wire.remote else 0.0
 
     def _arm(self) -> None:
         """Wake up for the next step, and for bytes if they may matter before it."""
@@ -67,7 +79,7 @@ class RtuLink(LineLink[Request]):
         if at is None:
             self._alarm.cancel()
         else:
-            self._alarm.set(at)
+            self._alarm.set(at - self._early_s)
         if exchange.waiting or exchange.look_at is not None:
             self._wire.rest()
         else:

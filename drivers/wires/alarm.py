@@ -1,14 +1,15 @@
 """Alarms that ring within a tenth of a millisecond: one timerfd for all lines of an event loop.
 
 asyncio rounds its own timers up to whole milliseconds: more than half of the silence between two frames at 19,200
-baud, and one more loss for each request. The kernel wakes a process late as well, by some time at least that depends on
-the machine: the timer is set that much earlier.
+baud, and one more loss for each request. The kernel wakes a process late as well, by a time that depends on the
+machine: the timer is set earlier by what is usual, and what is then left is waited for awake.
 """
 
 import asyncio
 import ctypes
 import heapq
 import os
+import statistics
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,7 +18,7 @@ _CLOCK_MONOTONIC = 1
 #: An alarm in the past still needs a time: all zeros would switch the timer off.
 _AT_ONCE_NS = 1
 _NS = 1_000_000_000
-#: The smallest lateness of so many wake-ups is the head start of the next ones.
+#: The median lateness of so many wake-ups is the head start of the next ones.
 WAKE_UPS = 128
 #: A machine that is always later than this is overloaded; to be early by more would only be to wait in vain.
 LONGEST_LEAD_S = 0.000_1
@@ -65,9 +66,9 @@ class Alarms:
         self._order = 0
         self._fd = -1
         self._programmed = NEVER
-        self.lead_s = 0.0  #: so late the process is always woken; the timer is set so much earlier
-        self._least_late_s = NEVER  # of the last wake-ups, so many:
-        self._wake_ups = 0
+        self.lead_s = 0.0  #: so late the process is usually woken; the timer is set so much earlier
+        self.least_late_s = 0.0  #: so late it is always woken
+        self._late_s: list[float] = []  # of the latest wake-ups
         self._loop: asyncio.AbstractEventLoop | None = None
         self._spec = _Itimerspec()
 
@@ -82,6 +83,11 @@ class Alarms:
         heapq.heappush(self._waiting, (at, self._order, alarm))
         if at < self._programmed:
             self._program(at)
+
+    def wait_until(self, at: float) -> None:
+        """Wait awake, in a ring, for a time so close that going to sleep again would take longer."""
+        while self._mono() < at:
+            pass
 
     def close(self) -> None:
         """Ring no more and give the descriptor back."""
@@ -116,9 +122,9 @@ class Alarms:
         """Ring what is due; what the rung set to a time already past rings in the next round of the loop."""
         waiting, now = self._waiting, self._mono()
         self._learn(now - (self._programmed - self.lead_s))
-        if 0.0 < (at := self._first()) - now <= self.lead_s:
-            while (now := self._mono()) < at:
-                pass  # woken quicker than usual: microseconds, and less than going to sleep again
+        if 0.0 < (at := self._first()) - now <= self.lead_s:  # woken quicker than usual
+            self.wait_until(at)
+            now = self._mono()
         self._programmed = -NEVER  # set only once, below
         due = []
         while waiting and waiting[0][0] <= now:
@@ -146,8 +152,8 @@ class Alarms:
     def _learn(self, late_s: float) -> None:
         if late_s <= 0.0:
             return  # the timer was set anew between its ringing and now
-        self._wake_ups += 1
-        self._least_late_s = min(self._least_late_s, late_s)
-        if self._wake_ups == WAKE_UPS:
-            self.lead_s = min(self._least_late_s, LONGEST_LEAD_S)
-            self._wake_ups, self._least_late_s = 0, NEVER
+        self._late_s.append(late_s)
+        if len(self._late_s) == WAKE_UPS:
+            self.lead_s = min(statistics.median(self._late_s), LONGEST_LEAD_S)
+            self.least_late_s = min(*self._late_s, LONGEST_LEAD_S)
+            self._late_s.clear()

@@ -124,7 +124,9 @@ class LineLink(ABC, Generic[Asked]):
         self._sink.lost(error)
 
     def _transmit(self, now: float) -> None:
-        question = self._exchange.transmit(now)
+        self._write(self._exchange.transmit(now))
+
+    def _write(self, question: bytes) -> None:
         if self._trace is not None:
             self._trace("tx", question)
         self._wire.write(question)
