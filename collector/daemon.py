@@ -84,7 +84,8 @@ class Daemon:
                     raise
                 log.error("reload undone, the former configuration goes on; %s", error)
                 inventory = self._inventory(self._proven)
-            gc.collect()  # what the former configuration leaves behind
+            if inventory is not None:
+                gc.collect()  # what the former configuration leaves behind
         return 0
 
     def _load(self) -> Inventory:

@@ -214,7 +214,9 @@ class Encode:
         keys = [(p.name, p.decimals, p.state or p.type == "bool") for p in self._points]
         number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         forms = [
-            (*self._place(f"{escape_tag(name + _SUFFIXES.get(part, ''))}="), _decimals(part, decimals, state))
+            (*self._place(f"{escape_tag(name + _SUFFIXES[part])}="), _decimals(part, decimals, state))
+            if part in _SUFFIXES
+            else (0, 0, 0)
             for name, decimals, state in number_of
             for part in range(kernels.PARTS)
         ]

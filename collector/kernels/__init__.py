@@ -9,16 +9,14 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 #: The quickest to compile comes first: it tells whether the cache holds the others.
 FIRST = f"{__name__}.checksum"
 #: Two halves of the compiler's work.
 OURS = (f"{__name__}.express", f"{__name__}.encode")
 BESIDE = (f"{__name__}.decode", f"{__name__}.filter", f"{__name__}.aggregate")
-#: Much longer than it takes on a small machine; then we do its half as well.
-BESIDE_TIMEOUT_S = 90.0
+#: When our half is done the second process has this long before we do its half as well.
+BESIDE_S = 20.0
 
 
 def warm() -> list[str]:
@@ -30,31 +28,35 @@ def warm() -> list[str]:
     for name in (FIRST, *OURS, *BESIDE):
         importlib.import_module(name)
     kernels = jit.warm((FIRST,))
-    with _compiling_beside(any(kernel.was_missing for kernel in kernels)):
-        kernels += jit.warm(OURS)
-    kernels += jit.warm(BESIDE)
-    return [f"{kernel.function.__qualname__}: {kernel.fault}" for kernel in kernels if kernel.fault]
-
-
-@contextmanager
-def _compiling_beside(wanted: bool) -> Iterator[None]:
-    """Whatever becomes of the second process: what it did not leave in the cache is compiled here."""
-    beside = _second_process() if wanted and len(os.sched_getaffinity(0)) > 1 else None
+    beside = _second_process() if any(kernel.was_missing for kernel in kernels) else None
     try:
-        yield
-        if beside is not None:
-            beside.wait(BESIDE_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        pass
+        kernels += jit.warm(OURS)
     finally:
-        if beside is not None:
-            beside.kill()
-            beside.wait()
+        trouble = "" if beside is None else _end(beside)
+    kernels += jit.warm(BESIDE)  # whatever became of the second process
+    faults = [f"{kernel.function.__qualname__}: {kernel.fault}" for kernel in kernels if kernel.fault]
+    return [*faults, trouble] if trouble else faults
 
 
 def _second_process() -> "subprocess.Popen[bytes] | None":
-    quiet = subprocess.DEVNULL
+    """It ends when its standard input does, so that it does not outlive us."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return None
+    command = [sys.executable, "-P", "-m", __name__, *BESIDE]
     try:
-        return subprocess.Popen([sys.executable, "-m", __name__, *BESIDE], stdin=quiet, stdout=quiet, stderr=quiet)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except OSError:  # no memory, no right to start programs: there is a way without
         return None
+
+
+def _end(beside: "subprocess.Popen[bytes]") -> str:
+    """Wait for the second process; what went wrong, if anything did."""
+    trouble = ""
+    try:
+        if (status := beside.wait(BESIDE_S)) != 0:
+            trouble = f"the second process that compiles ended with {status}"
+    except subprocess.TimeoutExpired:
+        trouble = "the second process that compiles took too long"
+    with beside:
+        beside.kill()
+    return trouble

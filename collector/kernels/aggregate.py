@@ -54,7 +54,7 @@ def accumulate(
         after = start[w] + 2 * width[w]
         for i in range(u64(begin), u64(end)):
             if ts_ns[i] >= after and ts_ns[i] <= horizon_ns and quality[i] in (GOOD, CLOCK_UNSURE):
-                end = int(i)
+                end = int(np.int64(i))
                 break
     for w in range(len(start)):
         first, following = start[w], start[w] + width[w]

@@ -151,9 +151,7 @@ def put_row(rows: NDArray[np.int64], number: int, end: int, points: int, earlies
     return number + 1
 
 
-@kernel(
-    "int64(boolean[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int64[::1], int32[::1], int32[::1])"
-)
+@kernel("int64(boolean[::1], int32[::1], uint8[::1], int32[::1], uint8[::1], int64[::1], int32[::1], int32[::1])")
 def pick(
     keep: NDArray[np.bool_],
     point: NDArray[np.int32],
@@ -233,7 +231,9 @@ def write(
 ) -> tuple[int, int]:
     """Write `fields[begin:]` as lines, and group these into rows of one category and at most `limit` bytes.
 
-    `values` has one row of numbers, those of the samples, or one for each part of a window from MEAN on. Neighbours of one series and time share a line; a line that would exceed the limit goes on in another one. Only a
+    `values` has one row of numbers, those of the samples, or one for each part of a window from MEAN on.
+
+    Neighbours of one series and time share a line; a line that would exceed the limit goes on in another one. Only a
     line of a single field may be longer. Stops at a line's end when `out` has less than `reserve` bytes left or `rows`
     is full. Returns the number of the first field not written and the number of rows.
     """

@@ -9,7 +9,7 @@ from drivers.wires.alarm import Alarms
 from drivers.wires.base import Trace, Wire
 from drivers.wires.line import LineLink, Outcome
 
-#: The alarm for a question rings this much before it may leave, for what is still to be done takes about as long.
+#: The alarm for a question rings this much before it may leave: to come from there to the question takes about as long.
 PREPARE_S = 0.000_05
 #: A good answer is this much longer than its data: unit, function, byte count, CRC.
 _ANSWER_OVERHEAD = 5
@@ -48,6 +48,7 @@ class RtuLink(LineLink[Request]):
         exchange, now = self._exchange, self._mono()
         at = exchange.next_at()
         if at is not None and at - self._early_s <= now:
+            self._alarms.wait_until(at)  # what comes meanwhile is found by the look below, just before the question
             if not exchange.waiting and exchange.look_at is None:
                 self._report(exchange.silence(now))
             elif waiting := self._wire.waiting_bytes():
@@ -59,9 +60,9 @@ class RtuLink(LineLink[Request]):
         self._arm()
 
     def _transmit(self, now: float) -> None:
-        question = self._exchange.transmit(now)
-        self._alarms.wait_until(now)
-        self._write(question)
+        """Write at once: nothing is received before the exchange has made its notes."""
+        self._write(self._exchange.question)
+        self._exchange.transmit(now)
 
     @property
     def _early_s(self) -> float:

@@ -93,7 +93,7 @@ class RtuExchange:
         self._receiver = RtuReceiver(self._expected)
         self._quarantine: dict[int, float] = {}
         self.asked: Request | None = None  #: in flight
-        self._question = b""
+        self.question = b""  #: its frame
         self._transmitted = False
         self._transmitted_at = float("-inf")
         self._busy_until = float("-inf")  # end of the last activity on the line
@@ -112,7 +112,7 @@ class RtuExchange:
         """Take `request`; `next_at` says when to transmit it. Raises ValueError when it cannot be encoded."""
         if self.asked is not None:
             raise RuntimeError(f"unit {request.unit} asked while unit {self.asked.unit} is")
-        self._question = encode(request)
+        self.question = encode(request)
         self.asked = request
         self.look_at = None
         self._transmitted = False
@@ -134,7 +134,7 @@ class RtuExchange:
         unit = self.asked.unit
         self._quarantine.pop(unit, None)
         self._expected[unit] = self.asked
-        self._receiver.begin(self._question)
+        self._receiver.begin(self.question)
         self._transmitted = True
         self._transmitted_at = now
         self._received_bytes = 0
@@ -145,7 +145,7 @@ class RtuExchange:
         end = self._shortest_end + self._turnarounds.least(unit)
         spared = (answer_length(self.asked) - EXCEPTION_BYTES - REFUSAL_CHARACTERS) * self._character_s
         self._sleep_until(end - spared if spared > LONG_ANSWER_S else end, now)
-        return self._question
+        return self.question
 
     def looked(self) -> None:
         """It is `look_at`, and nothing has come since the last time: listen from now on."""

@@ -9,7 +9,6 @@ import asyncio
 import ctypes
 import heapq
 import os
-import statistics
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -66,6 +65,7 @@ class Alarms:
         self._order = 0
         self._fd = -1
         self._programmed = NEVER
+        self._in_time = False  # the timer was set for a time still to come
         self.lead_s = 0.0  #: so late the process is usually woken; the timer is set so much earlier
         self.least_late_s = 0.0  #: so late it is always woken
         self._late_s: list[float] = []  # of the latest wake-ups
@@ -85,7 +85,7 @@ class Alarms:
             self._program(at)
 
     def wait_until(self, at: float) -> None:
-        """Wait awake, in a ring, for a time so close that going to sleep again would take longer."""
+        """Wait awake, in a ring, for a time so close that going to sleep again would hardly pay."""
         while self._mono() < at:
             pass
 
@@ -103,6 +103,7 @@ class Alarms:
         if self._fd < 0:
             self._start()
         left_ns = 0 if at == NEVER else max(_AT_ONCE_NS, int((at - self.lead_s - self._mono()) * _NS))
+        self._in_time = left_ns > _AT_ONCE_NS
         self._spec.value.s, self._spec.value.ns = divmod(left_ns, _NS)
         if _timerfd_settime(self._fd, 0, self._spec, None) != 0:
             number = ctypes.get_errno()
@@ -150,10 +151,10 @@ class Alarms:
         return waiting[0][0] if waiting else NEVER
 
     def _learn(self, late_s: float) -> None:
-        if late_s <= 0.0:
-            return  # the timer was set anew between its ringing and now
+        if late_s <= 0.0 or not self._in_time:
+            return  # the timer was set anew between its ringing and now, or too late: that tells nothing of the machine
         self._late_s.append(late_s)
         if len(self._late_s) == WAKE_UPS:
-            self.lead_s = min(statistics.median(self._late_s), LONGEST_LEAD_S)
+            self.lead_s = min(sorted(self._late_s)[WAKE_UPS // 2], LONGEST_LEAD_S)
             self.least_late_s = min(*self._late_s, LONGEST_LEAD_S)
             self._late_s.clear()

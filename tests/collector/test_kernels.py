@@ -277,9 +277,16 @@ def test_with_an_empty_cache_a_second_process_compiles_half_of_the_kernels(tmp_p
 
 @needs_two_processors
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python"])
-def test_a_second_process_that_fails_costs_only_its_time(tmp_path, program):
+@pytest.mark.parametrize(
+    ("program", "trouble"),
+    [
+        ("/bin/false", "['the second process that compiles ended with 1']"),
+        ("/nowhere/python", "[]"),
+        (ROOT / "tests/collector/sleeper", "['the second process that compiles took too long']"),
+    ],
+)
+def test_a_second_process_that_fails_costs_only_its_time(tmp_path, program, trouble):
     """The twin: without it the first process compiles all of them."""
     everything = "['accumulate', 'crc32_joined', 'decode', 'launch', 'pick', 'select', 'serve', 'write']"
-    assert warmed(tmp_path, program) == ("[]", everything)
+    assert warmed(tmp_path, program) == (trouble, everything)
     assert warmed(tmp_path) == ("[]", "[]")
