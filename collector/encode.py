@@ -69,7 +69,7 @@ def _first_line(gateway: str, boot_id: str, spool_id: str, seq: int, points: int
 class _Fields(NamedTuple):
     """Fields to write, as the kernel takes them."""
 
-    fields: Int32
+    numbers: Int32
     point: Int32
     ts_ns: Int64
     values: Float64
@@ -170,7 +170,7 @@ class Encode:
         text = np.frombuffer(self._text, np.uint8)
         body = self._out.data
         written = 0
-        while written < len(fields.fields):
+        while written < len(fields.numbers):
             written, count = kernels.write(
                 written,
                 *fields,

@@ -128,7 +128,7 @@ class RtuExchange:
         return None
 
     def transmit(self, now: float) -> bytes:
-        """The frame to write now. Everything received so far must have been given to `received`."""
+        """The frame to write now, or just written. All that was received before must have been given to `received`."""
         assert self.asked is not None
         self._discard()
         unit = self.asked.unit

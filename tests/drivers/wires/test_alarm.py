@@ -108,6 +108,22 @@ async def test_the_lateness_of_the_machine_is_learned_and_no_alarm_rings_early_f
     alarms.close()
 
 
+async def test_alarms_that_were_overdue_when_they_were_set_teach_nothing_of_the_machine():
+    """What makes them late is our own work, and to wait awake for that would only make more of it."""
+    alarms, rung = Alarms(time.monotonic), []
+
+    def ring() -> None:
+        rung.append(1)
+        alarm.set(time.monotonic() - 0.05)
+
+    alarm = alarms.alarm(ring)
+    alarm.set(time.monotonic() - 0.05)
+    await until(lambda: len(rung) > WAKE_UPS)
+    alarm.cancel()
+    assert alarms.lead_s == alarms.least_late_s == 0.0
+    alarms.close()
+
+
 async def test_what_one_alarm_raises_does_not_silence_the_others():
     alarms, rung, told = Alarms(time.monotonic), [], []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
