@@ -102,7 +102,7 @@ class Ours:
         self._aggregate(self._samples, now_ns)
 
     def encode(self, batch, now_ns):
-        self.rows = self._encode(self._samples, self._keep, [], 1)
+        self.rows = self._encode(self._samples, self._keep, 1)
 
 
 class PerPointPython:

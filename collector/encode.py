@@ -17,8 +17,6 @@ BUFFER_BYTES = 1 << 20
 BUFFER_ROWS = 1024
 #: Samples per round of the kernels: bounds the fields in between, whatever a stall has piled up.
 MAX_SAMPLES = 1 << 17
-#: Windows per round: all points of a window close at once, with six to eight fields each.
-MAX_WINDOWS = 1 << 14
 #: Room a row must have for anything useful beside its first line.
 MIN_TARGET_BYTES = 1024
 
@@ -117,19 +115,19 @@ class Encode:
         self._out = np.empty(0, np.uint8)
         self._prefix_table(0)
 
-    def __call__(
-        self, samples: Samples, keep: NDArray[np.bool_], windows: Sequence[WindowRows], next_seq: int
-    ) -> list[Row]:
-        """The rows of one tick, numbered from `next_seq`: kept samples, their texts, windows."""
+    def __call__(self, samples: Samples, keep: NDArray[np.bool_], next_seq: int) -> list[Row]:
+        """The kept samples and their texts, in rows numbered from `next_seq`."""
         rows: list[Row] = []
         for begin in range(0, len(samples), MAX_SAMPLES):
             part = slice(begin, begin + MAX_SAMPLES)
             self._write(self._sample_fields(samples, keep, part), 0, next_seq, rows)
         self._write_texts(samples.texts, next_seq, rows)
-        for window in windows:
-            for begin in range(0, len(window), MAX_WINDOWS):
-                part = slice(begin, begin + MAX_WINDOWS)
-                self._write(self._window_fields(window, part), window.window_s, next_seq, rows)
+        return rows
+
+    def windows(self, windows: WindowRows, next_seq: int) -> list[Row]:
+        """Closed windows, in rows numbered from `next_seq`."""
+        rows: list[Row] = []
+        self._write(self._window_fields(windows), windows.window_s, next_seq, rows)
         return rows
 
     def row(self, seq: int, category: str, ts_ns: int, points: int, body: bytes | memoryview) -> Row:
@@ -155,15 +153,14 @@ class Encode:
         count = kernels.pick(keep[part], point, quality, *tables) if room else 0
         return _Fields(self._kept[:count], point, samples.ts_ns[part], samples.value[part].reshape(1, -1), quality)
 
-    def _window_fields(self, rows: WindowRows, part: slice) -> _Fields:
+    def _window_fields(self, rows: WindowRows) -> _Fields:
         statistics = (rows.mean, rows.low, rows.high, rows.last, rows.count, rows.expected, *(rows.counted or ()))
-        values = np.array([statistic[part] for statistic in statistics], np.float64)
-        point = rows.point[part]
-        order = np.argsort(self._category_of[point], kind="stable").astype(np.int32)
+        values = np.array(statistics, np.float64)
+        order = np.argsort(self._category_of[rows.point], kind="stable").astype(np.int32)
         parts = np.arange(kernels.MEAN, kernels.MEAN + len(statistics), dtype=np.int32)
         told = ~np.isnan(values.T[order])
         fields = (order[:, None] * np.int32(kernels.PARTS) + parts)[told]
-        return _Fields(fields, point, rows.ts_ns[part], values, np.empty(0, np.uint8))
+        return _Fields(fields, rows.point, rows.ts_ns, values, np.empty(0, np.uint8))
 
     def _write(self, fields: _Fields, window_s: int, next_seq: int, rows: list[Row]) -> None:
         prefixes = self._prefix_table(window_s)

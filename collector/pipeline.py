@@ -146,7 +146,7 @@ class Pipeline:
         if samples.texts:
             samples = replace(samples, texts=self._filter.texts(samples))
         windows = self._aggregate(samples, now_ns)
-        rows = self._encode(samples, keep, windows, self._next_seq)
+        rows = self._encode(samples, keep, self._next_seq)
         for category, body, points in notes:
             rows.append(self._encode.row(self._next_seq + len(rows), category, now_ns, points, body))
         usable = int(
@@ -157,10 +157,14 @@ class Pipeline:
         self.counts.readings += usable
         self.counts.bad += len(samples) - usable
         self.counts.kept += int(np.count_nonzero(keep))
-        self._store(rows)
+        self._hold(rows)
+        well = self._commit_held()
+        for portion in windows:
+            self._hold(self._encode.windows(portion, self._next_seq))
+            well = well and self._commit_held()  # a dead disk is waited for once
 
-    def _store(self, rows: list[Row]) -> None:
-        """Commit the rows, those that an earlier tick could not commit first."""
+    def _hold(self, rows: list[Row]) -> None:
+        """Take the rows in behind those that an earlier tick could not commit."""
         size = sum(len(row.payload) for row in rows)
         if self._unspooled and self._unspooled_bytes + size > UNSPOOLED_MAX_BYTES:
             self.counts.dropped_points += sum(row.points for row in rows)
@@ -168,8 +172,11 @@ class Pipeline:
         self._next_seq += len(rows)
         self._unspooled.extend(rows)
         self._unspooled_bytes += size
+
+    def _commit_held(self) -> bool:
+        """Commit what is held; False where the disk refuses."""
         if not self._unspooled:
-            return
+            return True
         try:
             while self._unspooled:
                 self._commit(self._slice())
@@ -179,10 +186,11 @@ class Pipeline:
                 held = counted(len(self._unspooled), "row")
                 log.warning("the spool refuses (%s); keeping %s in memory", reason, held)
                 self._disk_error = reason
-            return
+            return False
         if self._disk_error:
             log.info("the spool accepts again (was: %s)", self._disk_error)
             self._disk_error = ""
+        return True
 
     def _slice(self) -> list[Row]:
         """The oldest rows, as many as one transaction should hold: a nearly full disk takes a small one still."""

@@ -280,7 +280,10 @@ def an_hour_of_readings(now_ns: int) -> list[Row]:
         for m in range(1, 1001)
     ]  # fmt: skip
     encode = Encode(POINTS, city="sz", site="ft1", gateway="gw1", spool_id="0b7d6e21", boot_id="5f0c91aa")
-    return encode(batch, np.ones(len(batch), np.bool_), windows, 1)
+    rows = encode(batch, np.ones(len(batch), np.bool_), 1)
+    for window in windows:
+        rows += encode.windows(window, 1 + len(rows))
+    return rows
 
 
 @pytest.mark.servers
@@ -416,8 +419,9 @@ def test_the_spool_lasts_as_long_as_the_page_says(tmp_path):
         if encode is None or aggregate is None:
             names = {"city": "sz", "site": "ft1", "gateway": "ft1-a", "spool_id": spool.spool_id, "boot_id": "5f0c91aa"}
             encode, aggregate = Encode(inventory.points, **names), Aggregate(inventory.points, [60])
-        windows = aggregate(batch, int(batch.ts_ns[0]) + 1)
-        rows = encode(batch, np.ones(len(batch), np.bool_), windows, spool.next_seq)
+        rows = encode(batch, np.ones(len(batch), np.bool_), spool.next_seq)
+        for window in aggregate(batch, int(batch.ts_ns[0]) + 1):
+            rows += encode.windows(window, spool.next_seq + len(rows))
         spool.append(rows).result(20)
         if second < 60:  # the first minute tells every quality
             first = spool.stats().bytes

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from collector import aggregate as aggregate_module
 from collector.aggregate import GRACE_NS, Aggregate
 from collector.types import PointSpec, Quality, Samples
 
@@ -187,6 +188,15 @@ def test_rows_are_ordered_by_device():
     a(samples(*[(k, MINUTE, 1.0) for k in range(4)]), MINUTE * S)
     (window,) = a(samples(), (MINUTE + 62) * S)
     assert window.point.tolist() == [1, 3, 0, 2]
+
+
+def test_what_closes_together_comes_in_portions_of_bounded_size(monkeypatch):
+    monkeypatch.setattr(aggregate_module, "MAX_ROWS", 3)
+    a = Aggregate(points(7), [60])
+    a(samples(*[(k, MINUTE, float(k)) for k in range(7)]), MINUTE * S)
+    portions = a(samples(), (MINUTE + 62) * S)
+    assert [portion.point.tolist() for portion in portions] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [portion.last.tolist() for portion in portions] == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0]]
 
 
 def test_a_late_reading_is_counted_and_never_added_to_another_window():

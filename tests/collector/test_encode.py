@@ -34,7 +34,10 @@ def encoder(points, **kwargs):
 
 
 def encode(encoder_, batch, windows=(), seq=1):
-    return encoder_(batch, np.ones(len(batch), np.bool_), windows, seq)
+    rows = encoder_(batch, np.ones(len(batch), np.bool_), seq)
+    for window in windows:
+        rows += encoder_.windows(window, seq + len(rows))
+    return rows
 
 
 def body(row):
@@ -153,9 +156,9 @@ def test_a_change_and_back_within_one_tick_is_told_both_times():
 def test_what_is_not_kept_is_not_written():
     e = settled([point("x"), point("y")])
     batch = samples((0, TS, 1.0, GOOD), (1, TS, 2.0, GOOD), (0, TS + 1, 3.0, GOOD))
-    (row,) = e(batch, np.array([False, True, False]), [], 1)
+    (row,) = e(batch, np.array([False, True, False]), 1)
     assert body(row).split(" ")[1] == "y=2.0"
-    assert e(batch, np.zeros(3, np.bool_), [], 1) == []
+    assert e(batch, np.zeros(3, np.bool_), 1) == []
 
 
 def test_each_measurement_has_its_own_rows_and_they_are_numbered_on():

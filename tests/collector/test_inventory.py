@@ -152,7 +152,7 @@ def test_the_outlets_of_one_read_are_lines_of_their_own_with_the_sites_tags(site
     one = np.ones(1, np.int64)
     samples = decode(RawBatch(np.array(words, ">u2").view(np.uint8), number, one - 1, one, one.astype(np.uint8) - 1))
     encode = Encode(inventory.points, city="c", site="s", gateway="g", spool_id="p", boot_id="b")
-    (row,) = encode(samples, keep, [], 1)
+    (row,) = encode(samples, keep, 1)
     lines = row.payload.decode().splitlines()[1:]
     assert (
         lines[1]

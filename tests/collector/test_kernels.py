@@ -73,7 +73,9 @@ for tick in range(15):
         + tick * 2_000_000_000 + np.arange(3) * 300_000_000, np.array([0, tick % 2, 0], np.uint8))
     samples = decode(batch)
     keep = filter_(samples)
-    written = encode(samples, keep, aggregate(samples, int(batch.ts_ns[2])), rows)
+    written = encode(samples, keep, rows)
+    for window in aggregate(samples, int(batch.ts_ns[2])):
+        written += encode.windows(window, rows + len(written))
     rows += len(written)
     fields += sum(row.points for row in written)
     for part in (samples.point, samples.value, samples.quality, keep, *(row.payload for row in written)):

@@ -5,8 +5,10 @@ import logging
 import random
 import threading
 
+from collector import aggregate as aggregate_module
 from collector import pipeline as pipeline_module
 from collector.clock import FakeClock, SystemClock
+from collector.pipeline import Pipeline
 from collector.types import Quality
 from drivers.errors import BadFrame, DeviceException
 from tests.scripted_hall import NUMBERS, Hall, hall, registers
@@ -227,6 +229,44 @@ async def test_what_waited_is_committed_in_slices_that_a_nearly_full_disk_still_
         assert len(site.spool.appends) > 3
         assert [seq for append in site.spool.appends for seq in append][: len(held)] == held
         site.assert_balanced()
+
+
+async def test_windows_that_close_together_are_committed_portion_by_portion(tmp_path, monkeypatch):
+    monkeypatch.setattr(aggregate_module, "MAX_ROWS", 1)
+    async with hall(tmp_path, windows_s=(10,)) as site:
+        await site.go(20)
+        assert len(site.spool.appends) >= 2 * NUMBERS * len(site.units)
+        assert site.pipeline.held_rows == 0
+        assert sum(site.encoded) == len(site.published())
+
+
+async def appends_of_a_tick_in_which_windows_close(directory, monkeypatch):
+    """How often a tick with six portions turns to a disk that does not answer."""
+    monkeypatch.setattr(aggregate_module, "MAX_ROWS", 1)
+    async with hall(directory, windows_s=(10,)) as site:
+        await site.go(2)
+        monkeypatch.setattr(pipeline_module, "COMMIT_TIMEOUT_S", 0.02)
+        site.spool.stalls = True
+        site.spool.appends.clear()
+        await site.go(20, tick_s=100)
+        await site.pipeline.tick()
+        tried = len(site.spool.appends)
+        site.spool.stalls = False
+        monkeypatch.setattr(pipeline_module, "COMMIT_TIMEOUT_S", 20)
+        await site.go(1)
+        assert site.pipeline.held_rows == 0
+        assert sum(site.encoded) == len(site.published())
+    return tried
+
+
+async def test_a_disk_that_does_not_answer_is_waited_for_once_per_tick(tmp_path, monkeypatch):
+    assert await appends_of_a_tick_in_which_windows_close(tmp_path, monkeypatch) == 1
+
+
+async def test_twin_a_wait_for_each_portion_would_hold_up_the_tick(tmp_path, monkeypatch):
+    commit = Pipeline._commit_held
+    monkeypatch.setattr(Pipeline, "_commit_held", lambda self: commit(self) or True)
+    assert await appends_of_a_tick_in_which_windows_close(tmp_path, monkeypatch) > 6
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_every_kept_sample_comes_back_exactly_and_nothing_else(data):
         if quality != told.get(p) or not is_good:
             expected[(*key, points[p].name + "_q", TS + ts)] = int(quality)
         told[p] = quality
-    encoded = encode(samples, keep, [], 1)
+    encoded = encode(samples, keep, 1)
     found = collect(encoded)
     assert found == expected
     assert {key: type(v) for key, v in found.items()} == {key: type(v) for key, v in expected.items()}
@@ -118,8 +118,7 @@ def test_every_statistic_comes_back(points, seed, window_s):
         np.full(n, window_s, np.int32),
     )
     encode = Encode(points, city="c 1", site="s", gateway="g", spool_id="p", boot_id="b")
-    empty = Samples(rows.point[:0], rows.ts_ns[:0], rows.mean[:0], np.empty(0, np.uint8))
-    found = collect(encode(empty, np.empty(0, np.bool_), [rows], 1))
+    found = collect(encode.windows(rows, 1))
     expected = {}
     for k, point in enumerate(points):
         key = (f"{point.category}_{window_s}s", expected_tags(point))

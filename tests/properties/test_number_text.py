@@ -21,7 +21,7 @@ def texts(decimals, values):
     n = len(values)
     samples = Samples(np.zeros(n, np.int32), np.arange(n, dtype=np.int64), values, np.zeros(n, np.uint8))
     encode = Encode(points(decimals), city="c", site="s", gateway="g", spool_id="p", boot_id="b")
-    rows = encode(samples, np.ones(n, np.bool_), [], 1)
+    rows = encode(samples, np.ones(n, np.bool_), 1)
     lines = b"".join(row.payload.partition(b"\n")[2] for row in rows).decode().splitlines()
     fields = [line.split(" ")[1] for line in lines]
     assert fields[0].endswith(",x_q=0i")  # the first reading tells its quality
