@@ -53,7 +53,7 @@ class Spool(Strict):
 
     path: FilePath = "/var/lib/collector/spool.db"  #: the file; on a local disk, never on a network share
     max_mb: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  #: oldest rows are dropped, and counted, above this
-    reserve_mb: Annotated[int, Field(ge=8, le=1024)] = 8  #: kept free so that a full disk can be emptied
+    reserve_mb: Annotated[int, Field(ge=12, le=1024)] = 12  #: kept free so that a full disk can be emptied
 
 
 class Health(Strict):

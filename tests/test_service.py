@@ -162,7 +162,7 @@ class Bench:
             [spool]
             path = "{self.spool}"
             max_mb = 32
-            reserve_mb = 8
+            reserve_mb = 12
             [health]
             status_file = "{self.directory}/status.json"
             [[uplink]]

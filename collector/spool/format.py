@@ -23,9 +23,9 @@ MAX_UPLINKS = 64
 MIN_MAX_BYTES = 1 << 20
 
 SYNCHRONOUS = "FULL"
-#: Pages of write-ahead log before they are copied into the file: 4 MiB. Fewer cost CPU, more a larger reserve: a disk
+#: Pages of write-ahead log before they are copied into the file: 8 MiB. Fewer cost CPU, more a larger reserve: a disk
 #: that fills up needs a reserve of this and one commit.
-CHECKPOINT_PAGES = 512
+CHECKPOINT_PAGES = 1024
 #: The log keeps this much disk when it starts again, so that a disk that fills up later cannot take it away.
 LOG_KEPT_BYTES = 16 << 20
 #: Page cache: one tick's rows, so that freeing them does not read them back.

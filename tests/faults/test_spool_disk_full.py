@@ -11,7 +11,8 @@ from collector.errors import SpoolFull
 from tests.faults.spool_children import mounted
 from tests.spool_rows import MIB, a_row, a_spool, assert_balanced, pending, put, rows_from, seqs
 
-DISK_MIB = 16
+DISK_MIB = 32
+RESERVE = 12 * MIB  #: the least that the settings allow: the log of `CHECKPOINT_PAGES` and one commit of the pipeline
 ROW = 50_000
 
 
@@ -41,19 +42,19 @@ def append_until_refused(spool, most=2000):
     return None
 
 
-@pytest.mark.parametrize("before", [20, 70, 90])
+@pytest.mark.parametrize("before", [40, 140, 180])
 def test_on_a_disk_that_others_fill_acks_still_free_rows(disk, before):
-    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=4 * MIB)
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE)
     for _ in range(before // 10):
         put(spool, 10, ROW)
     fill(disk)
-    for _ in range(12):
+    for _ in range(30):
         put(spool, 10, ROW)
     stats = spool.stats()
     assert stats.disk_full
     assert stats.dropped_rows["disk"] > 0
     held = seqs(pending(spool))
-    assert held == list(range(held[0], before + 121))
+    assert held == list(range(held[0], before + 301))
     assert spool.ack("east", held).result(20) == len(held)
     assert spool.stats().rows == 0
     assert_balanced(spool.stats())
@@ -72,7 +73,7 @@ def test_twin_without_the_reserve_a_full_disk_is_a_deadlock(disk):
 
 
 def test_a_spool_that_fills_the_disk_itself_becomes_a_ring(disk, caplog):
-    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=5 * MIB)
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE)
     for _ in range(300):
         put(spool, 2, ROW)
     stats = spool.stats()
@@ -87,7 +88,7 @@ def test_a_spool_that_fills_the_disk_itself_becomes_a_ring(disk, caplog):
 def test_when_space_returns_the_spool_grows_again_by_itself(disk, caplog):
     caplog.set_level("INFO")
     clock = FakeClock()
-    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=4 * MIB, clock=clock)
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE, clock=clock)
     put(spool, 20, ROW)
     other = fill(disk)
     for _ in range(20):
@@ -103,7 +104,7 @@ def test_when_space_returns_the_spool_grows_again_by_itself(disk, caplog):
         put(spool, 2, ROW)
     assert not spool.stats().disk_full
     assert spool.stats().dropped_rows == dropped
-    assert (disk / "spool.db.reserve").stat().st_size == 4 * MIB
+    assert (disk / "spool.db.reserve").stat().st_size == RESERVE
     assert "the disk has room again, after 120 s" in caplog.text
     spool.close()
 
@@ -128,11 +129,11 @@ def test_a_refused_append_may_be_repeated_when_there_is_space(disk):
 
 
 def test_it_starts_on_a_full_disk_when_it_left_a_reserve(disk):
-    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=5 * MIB)
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE)
     rows = put(spool, 40, ROW)
     spool.close()
     fill(disk)
-    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=5 * MIB)
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE)
     assert pending(spool) == rows
     assert spool.ack("east", seqs(rows)).result(20) == 40
     put(spool, 10, ROW)
