@@ -9,7 +9,10 @@ from collector.types import Row
 
 
 class MemorySpool:
-    """Answers from a thread of its own, as the real one does. `broken` makes every call fail."""
+    """Answers from a thread of its own, as the real one does. `broken` makes every call fail.
+
+    Lazy acks wait for one that is not, for ever if need be, while `patient`.
+    """
 
     spool_id = "1f2e3d4c"
 
@@ -18,6 +21,8 @@ class MemorySpool:
         self.next_seq = 1
         self.acked: list[int] = []
         self.broken = False
+        self.patient = False
+        self.lazy: list[tuple[Future, list[int]]] = []  #: acks that wait
         self._thread = ThreadPoolExecutor(1)
 
     def add(self, count: int, size: int = 100, category: str = "power") -> list[int]:
@@ -36,7 +41,10 @@ class MemorySpool:
     def fetch(self, uplink: str, *, after_seq: int, limit_bytes: int, before_seq: int | None = None) -> Future:
         return self._thread.submit(self._fetch, after_seq, limit_bytes, before_seq)
 
-    def ack(self, uplink: str, seqs: Iterable[int]) -> Future:
+    def ack(self, uplink: str, seqs: Iterable[int], *, lazily: bool = False) -> Future:
+        if lazily and self.patient:
+            self.lazy.append((Future(), list(seqs)))
+            return self.lazy[-1][0]
         return self._thread.submit(self._ack, list(seqs))
 
     def close(self) -> None:
@@ -54,6 +62,12 @@ class MemorySpool:
 
     def _ack(self, seqs: list[int]) -> int:
         self._check()
+        waiting, self.lazy = self.lazy, []
+        for future, others in waiting:
+            future.set_result(self._free(others))
+        return self._free(seqs)
+
+    def _free(self, seqs: list[int]) -> int:
         self.acked += seqs
         return sum(self.rows.pop(seq, None) is not None for seq in seqs)
 

@@ -71,7 +71,8 @@ class Delivery:
         self._feed = Feed(spool, options.centre, options.backlog_share)
         self._suspects = Suspects()
         self._done: set[int] = set()  # may be freed; a subset of the rows under way
-        self._freeing = False
+        self._told: set[int] = set()  # of these, those that the spool is at work on
+        self._lazily = False  # and takes its time
         self._denied = 0
 
     def begin(self) -> None:
@@ -172,16 +173,21 @@ class Delivery:
         self._wake()
 
     def _free(self) -> None:
-        """Tell the spool, one batch at a time; what it cannot write down now is told again in a later turn."""
-        if self._freeing or not self._done:
+        """Tell the spool, one batch at a time; what it cannot write down now is told again in a later turn.
+
+        A batch that takes its time is followed by another when room gets short: the spool writes down both at once.
+        """
+        lazily = self._flight.is_roomy
+        seqs = sorted(self._done - self._told)
+        if not seqs or (self._told and (lazily or not self._lazily)):
             return
-        self._freeing = True
-        seqs = sorted(self._done)
-        freed = asyncio.wrap_future(self._spool.ack(self._options.centre, seqs))
+        self._told.update(seqs)
+        self._lazily = lazily
+        freed = asyncio.wrap_future(self._spool.ack(self._options.centre, seqs, lazily=lazily))
         freed.add_done_callback(lambda result: self._freed(seqs, result))
 
     def _freed(self, seqs: list[int], result: asyncio.Future[int]) -> None:
-        self._freeing = False
+        self._told.difference_update(seqs)
         error = asyncio.CancelledError() if result.cancelled() else result.exception()
         if error is None:
             self._done.difference_update(seqs)

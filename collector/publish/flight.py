@@ -53,6 +53,11 @@ class Flight:
         """Rows without a PUBACK."""
         return [row for row in self.rows.values() if not row.pubacked]
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether at least half of the window is free: what may be freed need not hurry."""
+        return 2 * len(self.rows) <= self._window_rows
+
     def has_slot(self, broker_window: int) -> bool:
         """Whether one more PUBLISH may go out."""
         return self._unacked < min(self.pace, broker_window) and self._unacked_bytes < MAX_BYTES

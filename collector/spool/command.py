@@ -19,6 +19,7 @@ class Command:
     run: Callable[[SpoolFile], Any]
     future: "Future[Any]"
     rows: Sequence[Row] = ()  #: what it appends
+    hold_s: float = 0.0  #: how long it may wait for others to share their commit
 
     def resolve(self, result: Any) -> None:
         """Answer: with a value, or by failing with an exception."""

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 #: Commands that may wait. The pipeline and each uplink have one or two under way; more is a disk that stands still.
 COMMANDS_MAX = 1024
-#: How long acks wait for an append or a fetch to share their commit. Losing one to a crash costs a repeated row only.
+#: How long acks wait for others to share a commit, and lazy ones for the next append. Losing one to a crash costs a
+#: repeated row only; a commit of its own costs a flush, and flash memory its life.
 ACK_HOLD_S = 0.05
-#: Calls of `ack` that wait at most.
-ACK_HOLD_MAX = 64
+LAZY_ACK_HOLD_S = 1.0
 #: One line per this time about rows dropped.
 DROP_LOG_S = 60.0
 
@@ -119,13 +119,15 @@ class Spool:
         self._check_uplink(uplink)
         return self._submit("fetch", lambda file: file.fetch(uplink, after_seq, before_seq, limit_bytes))
 
-    def ack(self, uplink: str, seqs: Sequence[int]) -> "Future[int]":
+    def ack(self, uplink: str, seqs: Sequence[int], *, lazily: bool = False) -> "Future[int]":
         """Note that `uplink` needs these rows no longer; durable when it resolves, with how many were new to it.
 
-        Numbers that are not held, or were acknowledged before, are ignored and counted.
+        Numbers that are not held, or were acknowledged before, are ignored and counted. `lazily`: nobody waits for it,
+        so that it may share the commit of the next append.
         """
         self._check_uplink(uplink)
-        return self._submit("ack", lambda file: file.ack(uplink, seqs))
+        hold_s = LAZY_ACK_HOLD_S if lazily else ACK_HOLD_S
+        return self._submit("ack", lambda file: file.ack(uplink, seqs), hold_s=hold_s)
 
     def stats(self) -> SpoolStats:
         """The latest snapshot; from any thread, never waits."""
@@ -151,14 +153,16 @@ class Spool:
         if uplink not in self._uplinks:
             raise ValueError(f"spool {self._path}: no uplink {uplink!r}; there are {', '.join(self._uplinks)}")
 
-    def _submit(self, kind: Kind, run: Callable[[SpoolFile], Any], rows: Sequence[Row] = ()) -> "Future[Any]":
+    def _submit(
+        self, kind: Kind, run: Callable[[SpoolFile], Any], rows: Sequence[Row] = (), hold_s: float = 0.0
+    ) -> "Future[Any]":
         future: Future[Any] = Future()
         with self._gate:
             if not self._accepting:
                 future.set_exception(SpoolError(f"spool {self._path}: it is not open"))
                 return future
             try:
-                self._commands.put_nowait(Command(kind, run, future, rows))
+                self._commands.put_nowait(Command(kind, run, future, rows, hold_s))
             except queue.Full:
                 future.set_exception(
                     SpoolFull(f"spool {self._path}: {COMMANDS_MAX} commands wait already: the disk stands still")
@@ -186,13 +190,14 @@ class Spool:
         """Take into hand whatever waits; acks alone wait a little for company. False when it is time to close."""
         self._in_hand.clear()
         command = self._commands.get()
-        hold = ACK_HOLD_MAX
+        until = float("inf")
         while command is not None:
             if command.future.set_running_or_notify_cancel():
                 self._in_hand.append(command)
-            hold = hold - 1 if command.kind == "ack" else 0
+            now = self._clock.mono()
+            until = min(until, now + command.hold_s)
             try:
-                command = self._commands.get(hold > 0, ACK_HOLD_S)
+                command = self._commands.get(until > now, max(until - now, 0.0))
             except queue.Empty:
                 return True
         return False

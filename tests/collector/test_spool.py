@@ -153,6 +153,31 @@ def test_a_fetch_does_not_return_what_was_acknowledged_before_it(path, monkeypat
     spool.close()
 
 
+def test_a_lazy_ack_waits_for_whatever_comes_next(path, monkeypatch):
+    monkeypatch.setattr(thread, "LAZY_ACK_HOLD_S", 60)
+    spool = a_spool(path)
+    put(spool, 5)
+    before = spool.stats().commits
+    lazy = spool.ack("east", [1], lazily=True)
+    assert spool.ack("east", [2]).result(20) == lazy.result(20) == 1, "another uplink's ack waits shortly only"
+    assert spool.stats().commits == before + 1
+    lazy = spool.ack("east", [3], lazily=True)
+    put(spool, 1)
+    assert lazy.result(20) == 1
+    assert spool.stats().commits == before + 2
+    lazy = spool.ack("east", [4], lazily=True)
+    spool.close()
+    assert lazy.result(20) == 1
+
+
+def test_a_lazy_ack_that_nothing_follows_is_committed_all_the_same(path, monkeypatch):
+    monkeypatch.setattr(thread, "LAZY_ACK_HOLD_S", 0.2)
+    spool = a_spool(path)
+    put(spool, 1)
+    assert spool.ack("east", [1], lazily=True).result(20) == 1
+    spool.close()
+
+
 def test_an_ack_without_company_is_committed_all_the_same(spool):
     put(spool, 1)
     assert spool.ack("east", [1]).result(20) == 1

@@ -12,6 +12,7 @@ from collector import confirmation
 from collector.clock import FakeClock
 from collector.mqtt import MqttOptions
 from collector.publish import Uplink, UplinkOptions
+from collector.publish.flight import Flight
 from tests.fake_broker import FakeBroker
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
@@ -307,6 +308,33 @@ async def test_a_row_the_spool_cannot_free_stays_under_way_until_it_can(spool):
         assert uplink.snapshot()["in_flight"] == 3
         spool.broken = False
         await until(lambda: not spool.rows and uplink.snapshot()["in_flight"] == 0)
+
+
+async def rows_sent_while_a_lazy_ack_waits(spool):
+    """One row is freed while there is room; then the window of 8 fills up, and two more are confirmed."""
+    spool.patient = True
+    spool.add(3)
+    async with FakeBroker() as broker, running(broker.port, spool, window_rows=8) as uplink:
+        await until(lambda: uplink.snapshot()["puback_ok"] == 3)
+        confirm(broker, [1])
+        await until(lambda: spool.lazy)
+        assert 1 in spool.rows, "nobody is in need of room"
+        uplink.committed(spool.listed(spool.add(7)))
+        await until(lambda: uplink.snapshot()["puback_ok"] == 8)
+        confirm(broker, [2, 3])
+        await until(lambda: not spool.rows.keys() & {1, 2, 3}, 2.0)
+        await until(lambda: len(seqs(broker)) == 10)
+        assert uplink.snapshot()["confirmed"] == 3
+
+
+async def test_what_may_be_freed_is_told_lazily_and_at_once_when_room_gets_short(spool):
+    await rows_sent_while_a_lazy_ack_waits(spool)
+
+
+async def test_twin_told_lazily_with_a_full_window_nothing_moves(spool, monkeypatch):
+    monkeypatch.setattr(Flight, "is_roomy", True)
+    with pytest.raises(pytest.fail.Exception):
+        await rows_sent_while_a_lazy_ack_waits(spool)
 
 
 # ---- the link
