@@ -75,17 +75,21 @@ class TcpLink(TcpConnection):
     def lend(self) -> tuple[int, int] | None:
         """(descriptor, last transaction id) for somebody who sends and receives in our place until `returned`.
 
-        None unless the connection is idle, with no byte left over in either direction.
+        None unless the connection is idle, with no byte left over in either direction. The pool shows the socket once
+        for what arrives: whoever does not take all of it in one go has to return the connection.
         """
         if self._sock is None or not self.ready or self._request is not None or self._filled or self.stuck:
             return None
         self._lent = True
+        self._pool.show_once(self._sock, True)
         return self._sock.fileno(), self._transaction
 
     def returned(self, request: Request | None, transaction: int) -> bytes:
         """Serve the connection again; `request`, if any, was sent in our place as `transaction`. Its frame."""
         self._lent = False
         self._transaction = transaction
+        if self._sock is not None:
+            self._pool.show_once(self._sock, False)
         return b"" if request is None else self._expect(request, transaction)
 
     def received(self, outcome: bytes | OSError) -> None:

@@ -69,6 +69,14 @@ class TcpPool:
         assert self._epoll is not None
         self._epoll.modify(sock, _READ | _WRITE if write else _READ)
 
+    def show_once(self, sock: socket.socket, once: bool) -> None:
+        """Whether `sock` is shown once for what arrives, or again until all is taken; what is left by now is shown.
+
+        Once spares the kernel a second look at each socket that was served.
+        """
+        assert self._epoll is not None
+        self._epoll.modify(sock, _READ | select.EPOLLET if once else _READ)
+
     def remove(self, sock: socket.socket) -> None:
         """Close `sock`. Its descriptor stays taken until the drain ends: events already fetched name it by number."""
         if self._connections.pop(sock.fileno(), None) is not None and self._epoll is not None:

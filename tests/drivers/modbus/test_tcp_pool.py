@@ -49,3 +49,35 @@ async def test_an_error_in_one_connection_does_not_deafen_the_pool(paused):
         pool.remove(ours)
         theirs.close()
         pool.close()
+
+
+class Sipping(Broken):
+    """Takes one byte of what is there."""
+
+    def readable(self):
+        self.reads += 1
+        self.sock.recv(1)
+
+
+async def test_a_socket_shown_once_is_shown_again_when_more_arrives_or_when_that_ends():
+    pool = TcpPool()
+    pool.start()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    sipping = Sipping(ours)
+    try:
+        pool.add(ours, sipping, write=False)
+        pool.show_once(ours, True)
+        theirs.send(b"abcd")
+        await until(lambda: sipping.reads == 1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert sipping.reads == 1
+        theirs.send(b"e")
+        await until(lambda: sipping.reads == 2)
+        pool.show_once(ours, False)
+        await until(lambda: sipping.reads == 5)
+    finally:
+        pool.remove(ours)
+        theirs.close()
+        pool.close()
