@@ -18,6 +18,7 @@ from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.links import Links
+from drivers.modbus.tcp_pool import TcpPool
 from tests.collector.poll.plans import BusPlan, UnitPlan
 from tests.drivers.modbus.line import answer_perfectly, data_of, mbap, perfect_pdu, question, tcp_device
 from tests.waiting import until
@@ -255,6 +256,40 @@ async def test_an_unasked_answer_on_a_quiet_line_is_late_and_harms_nothing():
         await until(lambda: not it.in_flight)
         assert all(outcome is Outcome.OK for _, outcome in it.records())
         it.balance()
+
+
+def behind_a_crowd(transaction, unit, pdu):
+    """The answer behind so many older ones that the kernel takes none of it."""
+    crowd = mbap(transaction - 1, unit, b"\x83\x06") * (kernels.SPILL_BYTES // 9 + 1)
+    return crowd + mbap(transaction, unit, perfect_pdu(pdu, unit))
+
+
+async def test_what_the_kernel_leaves_in_a_socket_is_shown_to_the_owner():
+    device = Sick()
+    async with hall(device) as it:
+        await it.well()
+        it.records()
+        device.spoil = behind_a_crowd
+        it.clock.advance(1.0)
+        it.poller.sweep()
+        await until(lambda: device.spoilt == 2 and not it.in_flight)
+        assert sorted(it.records()) == [(0, Outcome.OK), (1, Outcome.OK)]
+        it.balance()
+
+
+async def test_twin_of_a_socket_that_is_shown_once_for_ever_the_owner_hears_nothing(monkeypatch):
+    device = Sick()
+    async with hall(device) as it:
+        await it.well()
+        it.records()
+        device.spoil = behind_a_crowd
+        monkeypatch.setattr(TcpPool, "show_once", lambda *_: None)
+        it.clock.advance(1.0)
+        it.poller.sweep()
+        await until(lambda: it.lent == 0)
+        await asyncio.sleep(0.05)
+        assert it.in_flight
+        assert it.records() == []
 
 
 @pytest.mark.parametrize("outcome", [5, 0, -errno.EAGAIN, -errno.ECONNRESET])
