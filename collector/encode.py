@@ -17,6 +17,8 @@ BUFFER_BYTES = 1 << 20
 BUFFER_ROWS = 1024
 #: Samples per round of the kernels: bounds the fields in between, whatever a stall has piled up.
 MAX_SAMPLES = 1 << 17
+#: A row: near the 64 KiB above which brokers get slow, and no more than eight pages of the spool hold.
+ROW_BYTES = 65_400
 #: Room a row must have for anything useful beside its first line.
 MIN_TARGET_BYTES = 1024
 
@@ -91,7 +93,7 @@ class Encode:
         gateway: str,
         spool_id: str,
         boot_id: str,
-        target_bytes: int = 61440,
+        target_bytes: int = ROW_BYTES,
     ) -> None:
         if target_bytes < MIN_TARGET_BYTES:
             raise ValueError(f"rows of {target_bytes} bytes are too small, at least {MIN_TARGET_BYTES}")

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from collector.clock import FakeClock
+from collector.encode import ROW_BYTES
 from collector.errors import SpoolError, SpoolFull, SpoolLocked, SpoolUnusable
 from collector.spool import Spool, read_only_rows, thread
+from collector.spool.format import PAGE_BYTES
 from tests.spool_rows import MIB, T0_NS, a_row, a_spool, assert_balanced, crash_image, pending, put, rows_from, seqs
 
 
@@ -493,6 +495,14 @@ def test_acknowledged_space_is_used_again(path):
     assert spool.ack("east", []).result(20) == 0
     spool.close()
     assert path.stat().st_size < 3 * MIB
+
+
+def test_a_row_of_the_size_that_is_aimed_at_takes_eight_pages(path):
+    spool = a_spool(path)
+    empty = spool.stats().bytes
+    put(spool, 50, ROW_BYTES - len(a_row(1, 0).payload))
+    assert spool.stats().bytes - empty <= (8 * 50 + 2) * PAGE_BYTES
+    spool.close()
 
 
 def test_the_log_file_stays_small(path):
