@@ -5,10 +5,14 @@ import logging
 import random
 import threading
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from collector import aggregate as aggregate_module
 from collector import pipeline as pipeline_module
 from collector.clock import FakeClock, SystemClock
-from collector.pipeline import Pipeline
+from collector.pipeline import Pipeline, next_tick
 from collector.types import Quality
 from drivers.errors import BadFrame, DeviceException
 from tests.scripted_hall import NUMBERS, Hall, hall, registers
@@ -281,6 +285,15 @@ async def test_finish_commits_what_has_arrived_and_stops_polling(tmp_path):
     assert len(pending(site.spool.spool)) == len(site.rows()) > 0
     assert not [t for t in threading.enumerate() if t.name.startswith("stages")]
     site.spool.close()
+
+
+@settings(max_examples=300)
+@given(st.floats(0, 1e7), st.sampled_from([0.1, 0.5, 1.0, 2.0, 10.0]))
+def test_a_tick_comes_each_time_the_answers_of_what_came_due_together_are_in(now, tick_s):
+    following = next_tick(now, tick_s)
+    assert now < following <= now + tick_s * 1.001
+    behind = min(0.25, tick_s / 2)
+    assert following / tick_s == pytest.approx(round((following - behind) / tick_s) + behind / tick_s)
 
 
 async def test_run_polls_and_ticks_on_real_time_until_it_is_cancelled(tmp_path):
