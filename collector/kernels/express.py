@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from collector.kernels._jit import inlined, kernel, libc
 
 #: Requests or answers per call: the caller reads the clock in between, so that no time is off by a millisecond.
-CHUNK = 128
+CHUNK = 64
 #: Longest Modbus TCP frame (260 bytes) and some of what may follow it.
 SPILL_BYTES = 300
 #: Columns of `lanes`: descriptor (-1: not ours), read in flight (-1: none), first of its reads, last transaction id.
