@@ -4,9 +4,9 @@
 decoded, filtered, aggregated, encoded, committed with synchronous=FULL and published with QoS 1 to mosquitto. Ours
 runs as the real daemon with the real bridge behind it, which writes to VictoriaMetrics (without one: to nothing
 but a subscriber) and confirms; the plain gateways publish and are done. CPU is the daemon's user and system time.
-All three poll all devices, one after the other, in `--rounds` rounds: the machine's speed changes within minutes. Each is
-measured for a minute, in which its windows close once. Each figure is the median over the rounds, each ratio that of one
-round's neighbours.
+All three poll all devices, one after the other, in `--rounds` rounds: the machine's speed changes within minutes. Each
+is measured for a minute, in which its windows close once. Each figure is the median over the rounds, each ratio that of
+one round's neighbours.
 
     python benchmarks/bench_gateway.py [--devices 1000] [--seconds 60] [--rounds 5] [--rss-minutes 0]
 """
