@@ -41,6 +41,8 @@ FIRST_TICK_S = 0.1
 #: Reads come due at whole multiples of their interval, and those that do so together are asked together. This much
 #: later their answers are in, and go through the stages, onto the disk and to the centres as one.
 TICK_PHASE_S = 0.25
+#: Ticks without anything to do are left out, but one in this time: windows have to be closed.
+IDLE_TICK_S = 1.0
 #: The commit of one slice; beyond it the disk is as good as dead, and the rows wait in memory.
 COMMIT_TIMEOUT_S = 20.0
 COMMIT_BYTES = 4 << 20
@@ -101,6 +103,7 @@ class Pipeline:
         self._worker = ThreadPoolExecutor(1, "stages")
         self.counts = Counts()
         self.ticked_at = clock.mono()
+        self._worked_at = float("-inf")
         self.tick_s_last = 0.0
 
     @property
@@ -126,7 +129,9 @@ class Pipeline:
         began = self._clock.mono()
         raw = self.intake.take()
         notes, self._notes = self._notes, []
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._stages, raw, notes)
+        if len(raw) or notes or self._unspooled or began - self._worked_at >= IDLE_TICK_S:
+            self._worked_at = began
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._stages, raw, notes)
         self.ticked_at = self._clock.mono()
         self.tick_s_last = self.ticked_at - began
         self.counts.ticks += 1

@@ -1,6 +1,7 @@
 """All stages at work on a real spool, with lines in memory: nothing comes or goes between two stages uncounted."""
 
 import asyncio
+import itertools
 import logging
 import random
 import threading
@@ -285,6 +286,29 @@ async def test_finish_commits_what_has_arrived_and_stops_polling(tmp_path):
     assert len(pending(site.spool.spool)) == len(site.rows()) > 0
     assert not [t for t in threading.enumerate() if t.name.startswith("stages")]
     site.spool.close()
+
+
+async def test_a_tick_without_anything_to_do_is_left_out_but_windows_close_all_the_same(tmp_path, monkeypatch):
+    async with hall(tmp_path, windows_s=(10,)) as site:
+        await site.go(2)
+        site.pipeline.poller.close()
+        worked = []
+        stages = site.pipeline._stages
+        monkeypatch.setattr(site.pipeline, "_stages", lambda *given: (worked.append(site.clock.mono()), stages(*given)))
+        await site.pipeline.tick()
+        worked.clear()
+        before = sum(site.encoded)
+        for _ in range(80):
+            site.clock.advance(0.25)
+            await site.pipeline.tick()
+            assert site.pipeline.ticked_at == site.clock.mono(), "the watchdog is told of each"
+        assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(worked))
+        assert len(worked) >= 19
+        assert sum(site.encoded) > before, "windows closed"
+        site.pipeline.note("gateway_health", b"gateway_health,x=y n=1i 1\n", 1)
+        site.clock.advance(0.25)
+        await site.pipeline.tick()
+        assert worked[-1] == site.clock.mono(), "a note is something to do"
 
 
 @settings(max_examples=300)
