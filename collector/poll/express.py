@@ -26,7 +26,7 @@ from drivers.modbus.tcp_pool import TcpPool
 #: With so many requests in flight their answers are let come in for a moment and then served together: a wake-up for
 #: each would cost more than the answers. They are stamped up to this moment late.
 CROWD = 32
-CROWD_PAUSE_S = 0.001
+CROWD_PAUSE_S = 0.002
 
 #: One wake-up serves at most this many chunks, then the event loop's other work gets its turn.
 MAX_ROUNDS = 16
