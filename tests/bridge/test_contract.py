@@ -47,7 +47,7 @@ def test_every_row_of_samples_passes_whole_and_counts_its_points_rightly(values,
         quality=quality,
         texts=((3, TS_NS, text),),
     )
-    rows = new_encoder()(batch, np.ones(count, np.bool_), (), 1)
+    rows = new_encoder()(batch, np.ones(count, np.bool_), 1)
     for row, verdict in zip(rows, take(rows), strict=True):
         fields = [field for line in verdict.body.splitlines() for field in parse_line(line).fields]
         assert (row.seq, row.points) == (verdict.sender.seq, len(fields))
@@ -65,7 +65,6 @@ def test_rows_of_windows_pass_too():
         count=np.array([3, 0], np.int32),
         expected=np.array([3, 3], np.int32),
     )
-    nothing = Samples(*(np.empty(0, kind) for kind in (np.int32, np.int64, np.float64, np.uint8)))
-    rows = new_encoder()(nothing, np.ones(0, np.bool_), [window], 1)
+    rows = new_encoder().windows(window, 1)
     assert rows != []
     take(rows)

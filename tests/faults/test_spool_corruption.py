@@ -383,7 +383,7 @@ def test_rows_between_and_behind_two_damaged_pages_are_saved(path):
 def test_after_an_unclean_stop_damaged_pages_are_found_before_the_start(tmp_path):
     path = tmp_path / "spool.db"
     spool = a_spool(path)
-    for _ in range(6):
+    for _ in range(12):
         put(spool, 20, 50_000)
     crashed = crash_image(path, tmp_path / "crashed")
     spool.close()
@@ -392,7 +392,7 @@ def test_after_an_unclean_stop_damaged_pages_are_found_before_the_start(tmp_path
         file.write(bytes(PAGE_BYTES))
     spool = a_spool(crashed)
     assert spool.stats().damaged_files == 1
-    assert 100 < spool.stats().rows < 120
+    assert 220 < spool.stats().rows < 240
     assert_balanced(spool.stats())
     spool.close()
 
