@@ -13,7 +13,7 @@ GRACE_NS = 2 * SECOND_NS
 #: A clock found this far behind the open windows was wrong before; less is an adjustment that time will make up for.
 FAR_NS = 86_400 * SECOND_NS
 #: Points in one portion of closed windows. All points of a width close at once, with six to eight fields each: what
-#: comes behind deals with one portion after the other, and none of them has to hold them all.
+#: comes behind encodes and commits one portion after the other.
 MAX_ROWS = 1 << 14
 
 

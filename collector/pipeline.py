@@ -1,7 +1,8 @@
 """Wires the stages in order: poll → decode → filter → aggregate → encode → spool. Publish takes over from the spool.
 
 The event loop polls. Once per tick everything that arrived goes through all stages in one worker thread: one kernel
-call per stage, then one spool transaction. What the tick returns is on disk.
+call per stage, then a spool transaction, and one more for each portion of windows that closed. When the tick returns,
+all of it is on disk, or held because the disk refuses.
 """
 
 import asyncio
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)
 INTAKE_S = 30.0
 INTAKE_MIN_BYTES = 1 << 20
 INTAKE_MAX_BYTES = 64 << 20
-#: Encoded rows kept in memory while the spool refuses them, or one tick of any size; what comes then is dropped.
+#: Encoded rows kept in memory while the spool refuses them, or what one tick's readings or one portion of windows made,
+#: whatever its size; what comes then is dropped.
 UNSPOOLED_MAX_BYTES = 32 << 20
 #: The first tick comes this soon: after a restart somebody waits for the first readings.
 FIRST_TICK_S = 0.1
@@ -60,7 +62,7 @@ class Counts:
     points: int = 0  #: fields in these rows
     bytes: int = 0
     dropped_points: int = 0  #: encoded, but neither spooled nor held: the disk refused for too long
-    ticks: int = 0
+    ticks: int = 0  #: those without anything to do among them
     slow_ticks: int = 0  #: took longer than the tick interval
 
 
@@ -120,22 +122,22 @@ class Pipeline:
         self.poller.start()
         await asyncio.sleep(min(self._tick_s, FIRST_TICK_S))
         while True:
+            began = self._clock.mono()
             await self.tick()
-            now = self._clock.mono()
-            await asyncio.sleep(next_tick(now, self._tick_s) - now)
+            await asyncio.sleep(max(0.0, next_tick(began, self._tick_s) - self._clock.mono()))
 
     async def tick(self) -> None:
-        """Everything that arrived goes through the stages; returns when it is on disk."""
+        """Everything that arrived goes through the stages; returns when it is on disk or held."""
         began = self._clock.mono()
         raw = self.intake.take()
         notes, self._notes = self._notes, []
         if len(raw) or notes or self._unspooled or began - self._worked_at >= IDLE_TICK_S:
             self._worked_at = began
             await asyncio.get_running_loop().run_in_executor(self._worker, self._stages, raw, notes)
+            self.tick_s_last = self._clock.mono() - began
+            self.counts.slow_ticks += self.tick_s_last > self._tick_s
         self.ticked_at = self._clock.mono()
-        self.tick_s_last = self.ticked_at - began
         self.counts.ticks += 1
-        self.counts.slow_ticks += self.tick_s_last > self._tick_s
 
     async def finish(self) -> None:
         """Stop polling, commit what has arrived, release the worker."""

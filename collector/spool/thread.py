@@ -122,8 +122,8 @@ class Spool:
     def ack(self, uplink: str, seqs: Sequence[int], *, lazily: bool = False) -> "Future[int]":
         """Note that `uplink` needs these rows no longer; durable when it resolves, with how many were new to it.
 
-        Numbers that are not held, or were acknowledged before, are ignored and counted. `lazily`: nobody waits for it,
-        so that it may share the commit of the next append.
+        Numbers that are not held, or were acknowledged before, are ignored and counted. `lazily`: nobody waits for it;
+        it may take up to `LAZY_ACK_HOLD_S`, to share the commit of what comes next.
         """
         self._check_uplink(uplink)
         hold_s = LAZY_ACK_HOLD_S if lazily else ACK_HOLD_S

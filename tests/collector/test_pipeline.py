@@ -297,6 +297,10 @@ async def test_a_tick_without_anything_to_do_is_left_out_but_windows_close_all_t
         monkeypatch.setattr(site.pipeline, "_stages", lambda *given: (worked.append(site.clock.mono()), stages(*given)))
         await site.pipeline.tick()
         worked.clear()
+        site.pipeline.tick_s_last = 0.123
+        site.clock.advance(0.25)
+        await site.pipeline.tick()
+        assert (worked, site.pipeline.tick_s_last) == ([], 0.123), "what the last one took is still told"
         before = sum(site.encoded)
         for _ in range(80):
             site.clock.advance(0.25)
@@ -309,11 +313,18 @@ async def test_a_tick_without_anything_to_do_is_left_out_but_windows_close_all_t
         site.clock.advance(0.25)
         await site.pipeline.tick()
         assert worked[-1] == site.clock.mono(), "a note is something to do"
+        site.spool.refuses = True
+        site.pipeline.note("gateway_health", b"gateway_health,x=y n=1i 2\n", 1)
+        await site.pipeline.tick()
+        site.spool.refuses = False
+        site.clock.advance(0.25)
+        await site.pipeline.tick()
+        assert site.pipeline.held_rows == 0, "so are rows that wait"
 
 
 @settings(max_examples=300)
 @given(st.floats(0, 1e7), st.sampled_from([0.1, 0.5, 1.0, 2.0, 10.0]))
-def test_a_tick_comes_each_time_the_answers_of_what_came_due_together_are_in(now, tick_s):
+def test_the_next_tick_lies_a_quarter_of_a_second_or_half_a_tick_behind_a_multiple_of_the_tick(now, tick_s):
     following = next_tick(now, tick_s)
     assert now < following <= now + tick_s * 1.001
     behind = min(0.25, tick_s / 2)

@@ -161,7 +161,7 @@ def test_a_lazy_ack_waits_for_whatever_comes_next(path, monkeypatch):
     put(spool, 5)
     before = spool.stats().commits
     lazy = spool.ack("east", [1], lazily=True)
-    assert spool.ack("east", [2]).result(20) == lazy.result(20) == 1, "another uplink's ack waits shortly only"
+    assert spool.ack("east", [2]).result(20) == lazy.result(20) == 1, "one that is not lazy waits shortly only"
     assert spool.stats().commits == before + 1
     lazy = spool.ack("east", [3], lazily=True)
     put(spool, 1)
