@@ -7,6 +7,7 @@ all of it is on disk, or held because the disk refuses.
 
 import asyncio
 import logging
+import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -142,6 +143,7 @@ class Pipeline:
     async def finish(self) -> None:
         """Stop polling, commit what has arrived, release the worker."""
         self.poller.close()
+        self._worked_at = float("-inf")  # a tick that was cancelled may still be at work: wait for it and what it held
         await self.tick()
         self._worker.shutdown(wait=True)
 
@@ -226,4 +228,4 @@ class Pipeline:
 def next_tick(now: float, tick_s: float) -> float:
     """The first time after `now` that lies `TICK_PHASE_S`, or half a tick, behind a multiple of `tick_s`."""
     phase = min(TICK_PHASE_S, tick_s / 2)
-    return ((now - phase) // tick_s + 1) * tick_s + phase
+    return (math.floor((now - phase) / tick_s + 1e-6) + 1) * tick_s + phase  # a tick is never met twice by rounding

@@ -77,26 +77,36 @@ class Reserve:
 
     @property
     def held(self) -> bool:
-        return self._path.exists()
+        """Whether all of it is: a file of another size is that of other settings."""
+        return self._held_bytes() == self._size
 
     def make(self) -> bool:
-        """Take the space if there is twice as much, so that making it is not what fills the disk."""
+        """Take the space if there is twice what is missing, so that making it is not what fills the disk.
+
+        A smaller reserve of other settings is kept until then.
+        """
+        if self.held:
+            return True
         try:
-            if self.held and self._path.stat().st_size == self._size:
-                return True
-            self._path.unlink(missing_ok=True)
-            if _free_bytes(self._path) < 2 * self._size + FULL_BELOW_BYTES:
+            if _free_bytes(self._path) < 2 * (self._size - max(self._held_bytes(), 0)) + FULL_BELOW_BYTES:
                 return False
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if self._size:
                     os.posix_fallocate(fd, 0, self._size)
+                os.ftruncate(fd, self._size)
             finally:
                 os.close(fd)
         except OSError:  # read-only, quota, gone: there is none, whatever the reason
             self.release()
             return False
         return True
+
+    def _held_bytes(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return -1
 
     def release(self) -> None:
         """Give the space back to the file system."""

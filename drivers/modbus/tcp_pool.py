@@ -16,6 +16,7 @@ from typing import Protocol
 MAX_EVENTS = 1024
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
+_READ_ONCE = _READ | select.EPOLLET | select.EPOLLRDHUP
 
 
 class Connection(Protocol):
@@ -72,10 +73,11 @@ class TcpPool:
     def show_once(self, sock: socket.socket, once: bool) -> None:
         """Whether `sock` is shown once for what arrives, or again until all is taken; what is left by now is shown.
 
-        Once spares the kernel a second look at each socket that was served.
+        Once spares the kernel a second look at each socket that was served. The end of the stream is then told with
+        what arrived before it: it would not be shown again by itself.
         """
         assert self._epoll is not None
-        self._epoll.modify(sock, _READ | select.EPOLLET if once else _READ)
+        self._epoll.modify(sock, _READ_ONCE if once else _READ)
 
     def remove(self, sock: socket.socket) -> None:
         """Close `sock`. Its descriptor stays taken until the drain ends: events already fetched name it by number."""

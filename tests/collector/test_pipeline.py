@@ -7,7 +7,7 @@ import random
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import aggregate as aggregate_module
@@ -323,6 +323,7 @@ async def test_a_tick_without_anything_to_do_is_left_out_but_windows_close_all_t
 
 
 @settings(max_examples=300)
+@example(0.35, 0.1)
 @given(st.floats(0, 1e7), st.sampled_from([0.1, 0.5, 1.0, 2.0, 10.0]))
 def test_the_next_tick_lies_a_quarter_of_a_second_or_half_a_tick_behind_a_multiple_of_the_tick(now, tick_s):
     following = next_tick(now, tick_s)

@@ -140,6 +140,20 @@ def test_it_starts_on_a_full_disk_when_it_left_a_reserve(disk):
     spool.close()
 
 
+def test_a_reserve_of_smaller_settings_grows_when_there_is_room_and_is_kept_until_then(disk):
+    a_spool(disk / "spool.db", reserve_bytes=2 * MIB).close()
+    other = disk / "other.log"
+    other.write_bytes(bytes(20 * MIB))
+    clock = FakeClock()
+    spool = a_spool(disk / "spool.db", reserve_bytes=RESERVE, clock=clock)
+    assert (disk / "spool.db.reserve").stat().st_size == 2 * MIB
+    other.unlink()
+    clock.advance(60)
+    put(spool, 1)
+    assert (disk / "spool.db.reserve").stat().st_size == RESERVE
+    spool.close()
+
+
 def test_twin_without_a_reserve_it_cannot_start_on_a_full_disk(disk):
     spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=0)
     put(spool, 40, ROW)

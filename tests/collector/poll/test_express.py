@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import random
+import select
 import struct
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from collector.types import BlockSpec, Outcome
 from drivers.address import parse_bus
 from drivers.base import Request
 from drivers.links import Links
+from drivers.modbus import tcp_pool
 from drivers.modbus.tcp_pool import TcpPool
 from tests.collector.poll.plans import BusPlan, UnitPlan
 from tests.drivers.modbus.line import answer_perfectly, data_of, mbap, perfect_pdu, question, tcp_device
@@ -290,6 +292,45 @@ async def test_twin_of_a_socket_that_is_shown_once_for_ever_the_owner_hears_noth
         await asyncio.sleep(0.05)
         assert it.in_flight
         assert it.records() == []
+
+
+async def hung_up_with_its_last_answer(wait):
+    """A device that closes right after the second answer of a cycle; `wait` is called then, with no time passing."""
+    leaving, answers = [], []
+
+    async def device(reader, writer):
+        while True:
+            transaction, unit, pdu = await question(reader)
+            writer.write(mbap(transaction, unit, perfect_pdu(pdu, unit)))
+            answers.extend(leaving)
+            if len(answers) == 2:
+                return
+
+    async with hall(device) as it:
+        await it.well()
+        it.records()
+        leaving.append(True)
+        it.clock.advance(1.0)
+        it.poller.sweep()
+        await wait(it)
+        good = [block for block, outcome in it.records() if outcome is Outcome.OK]
+        assert sorted(good) == [0, 1], "the answer that came with the end is not lost"
+        assert it.units[0].lost == it.units[0].timeouts == 0
+
+
+async def test_an_end_that_comes_with_the_last_answer_is_noticed_without_asking():
+    await hung_up_with_its_last_answer(lambda it: until(lambda: it.poller.buses[0].losses == 1))
+
+
+async def test_twin_that_is_not_told_of_the_end_notices_nothing(monkeypatch):
+    monkeypatch.setattr(tcp_pool, "_READ_ONCE", select.EPOLLIN | select.EPOLLET)
+
+    async def wait(it):
+        await until(lambda: not it.in_flight)
+        await asyncio.sleep(0.05)
+        assert it.poller.buses[0].losses == 0
+
+    await hung_up_with_its_last_answer(wait)
 
 
 @pytest.mark.parametrize("outcome", [5, 0, -errno.EAGAIN, -errno.ECONNRESET])
