@@ -61,6 +61,20 @@ def test_on_a_disk_that_others_fill_acks_still_free_rows(disk, before):
     spool.close()
 
 
+@pytest.mark.parametrize("before", [40, 80, 120, 160, 200, 240])
+def test_the_least_reserve_is_enough_for_commits_as_large_as_the_pipeline_makes(disk, before):
+    spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=RESERVE)
+    put(spool, before + 1, ROW)
+    fill(disk)
+    for _ in range(8):
+        put(spool, 80, ROW)
+    assert spool.stats().disk_full
+    held = seqs(pending(spool))
+    assert spool.ack("east", held).result(20) == len(held) > 0
+    assert_balanced(spool.stats())
+    spool.close()
+
+
 def test_twin_without_the_reserve_a_full_disk_is_a_deadlock(disk):
     spool = a_spool(disk / "spool.db", max_bytes=1 << 30, reserve_bytes=0)
     put(spool, 20, ROW)
